@@ -1,0 +1,125 @@
+"""Token vectors of many items, packed one after another and never padded.
+
+A zero pad is a token with similarity 0: it beats every negative maximum, so a scorer that pads makes a length bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lidiag.errors import LidiagError
+
+
+@dataclass(frozen=True, eq=False)
+class MultiVectors:
+    """`vectors` (total_tokens, dim) and `offsets` (n + 1,): item i owns rows offsets[i]:offsets[i + 1]; items may be empty.
+
+    `pooled` (n, dim') holds each item's single vector where the model has one; `cut` (n,) says which items the model
+    cut at its maximum length, where that is known.
+    """
+
+    vectors: Tensor
+    offsets: Tensor
+    pooled: Tensor | None = None
+    cut: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit together."""
+        ends = self.offsets
+        if self.vectors.ndim != 2 or ends.ndim != 1 or len(ends) == 0 or ends.dtype != torch.int64:
+            raise ValueError(f"vectors must be (tokens, dim) and offsets int64 (n + 1,), not {tuple(self.vectors.shape)} and {tuple(ends.shape)} {ends.dtype}")
+        if ends[0] != 0 or ends[-1] != len(self.vectors) or bool((ends[1:] < ends[:-1]).any()):
+            raise ValueError(f"offsets must rise from 0 to the number of tokens, {len(self.vectors)}")
+        for name, part in (("pooled", self.pooled), ("cut", self.cut)):
+            if part is not None and len(part) != len(self):
+                raise ValueError(f"{name} has {len(part)} rows for {len(self)} items")
+
+    @classmethod
+    def pack(cls, items: Sequence[Tensor], pooled: Tensor | None = None, cut: Tensor | None = None) -> MultiVectors:
+        """Pack a non-empty sequence of (n_i, dim) tensors; n_i may be 0, dim must agree."""
+        lengths = torch.tensor([len(item) for item in items], dtype=torch.int64)
+        return cls(torch.cat(list(items)), _offsets(lengths), pooled, cut)
+
+    @classmethod
+    def concat(cls, parts: Sequence[MultiVectors]) -> MultiVectors:
+        """Put the items of several one after another."""
+        lengths = torch.cat([part.lengths for part in parts])
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        cut = [part.cut for part in parts if part.cut is not None]
+        return cls(
+            torch.cat([part.vectors for part in parts]),
+            _offsets(lengths),
+            torch.cat(pooled) if len(pooled) == len(parts) else None,
+            torch.cat(cut) if len(cut) == len(parts) else None,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return item `index` as a view (n_i, dim)."""
+        start, end = self.offsets[index], self.offsets[index + 1]
+        return self.vectors[start:end]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the items as views."""
+        for start, end in pairwise(self.offsets.tolist()):
+            yield self.vectors[start:end]
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self.vectors.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Token vectors per item, int64 (n,)."""
+        return self.offsets.diff()
+
+    def select(self, index: Sequence[int] | Tensor) -> MultiVectors:
+        """Copy the items at `index`, in that order."""
+        index = torch.as_tensor(index, dtype=torch.int64)
+        bounds = self.offsets.tolist()
+        rows = [self.vectors[bounds[i] : bounds[i + 1]] for i in index.tolist()]
+        vectors = torch.cat(rows) if rows else self.vectors[:0]
+        pooled = None if self.pooled is None else self.pooled[index]
+        cut = None if self.cut is None else self.cut[index]
+        return MultiVectors(vectors, _offsets(self.lengths[index]), pooled, cut)
+
+    def heads(self, tokens: int) -> MultiVectors:
+        """Copy every item cut to its first `tokens` vectors."""
+        return MultiVectors.pack([item[:tokens] for item in self]) if len(self) else self
+
+    def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
+        """Write one safetensors file; the caller makes it atomic."""
+        tensors = {"vectors": self.vectors, "offsets": self.offsets}
+        tensors |= {} if self.pooled is None else {"pooled": self.pooled}
+        tensors |= {} if self.cut is None else {"cut": self.cut}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> MultiVectors:
+        """Map a file that `save` wrote; vectors are read from disk when they are touched.
+
+        Raises:
+            LidiagError: the file is not one.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return cls(tensors["vectors"], tensors["offsets"], tensors.get("pooled"), tensors.get("cut"))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise LidiagError(f"{path} does not hold multi-vectors: {error}.", "Delete it and encode again.") from error
+
+
+def _offsets(lengths: Tensor) -> Tensor:
+    return torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
