@@ -1,0 +1,1 @@
+"""Adapters: one file each, with `load(name, options) -> Adapter`."""

@@ -1,0 +1,1 @@
+"""Datasets: one file a kind, with `load(name, options) -> Dataset`."""

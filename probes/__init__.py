@@ -1,0 +1,1 @@
+"""Probes: one file each, holding the class named after the file."""
