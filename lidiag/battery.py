@@ -1,0 +1,99 @@
+"""The probes of a suite on one bench, sharing similarity passes."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lidiag.bench import Bench
+from lidiag.findings import Findings
+from lidiag.gate import Status
+from lidiag.measurement import Skip
+from lidiag.pooling import Hybrid, Single
+from lidiag.probe import Measuring, Probe
+from lidiag.similarity import Block, Needs, similarity_pass
+from lidiag.watch import Watch
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one probe ended."""
+
+    probe: Probe
+    status: Status
+    reason: str
+    seconds: float
+    findings: Findings
+
+
+class _Runner:
+    """Drives one probe's generator and takes its time; whatever it raises is its own result, never another's."""
+
+    def __init__(self, probe: Probe, bench: Bench) -> None:
+        self.probe = probe
+        self.bench = bench
+        self.seconds = 0.0
+        self.needs: Needs | None = None
+        self.outcome: Outcome | None = None
+        self._measuring: Measuring | None = None
+
+    def send(self, block: Block | None) -> None:
+        began = time.perf_counter()
+        try:
+            if self._measuring is None:
+                self._measuring = self.probe.measure(self.bench)
+                needs = next(self._measuring)
+            else:
+                needs = self._measuring.send(block)
+            _refuse_single_vector_scores(needs, self.bench)
+            self.needs = needs
+        except StopIteration as end:
+            self._end("passed", "", end.value, began)
+        except Skip as skip:
+            self._end("skipped", str(skip), None, began)
+        except Exception as error:  # noqa: BLE001 - a probe may be anyone's code, and its crash must not end the others
+            _log.error("%s broke:\n%s", self.probe.name, traceback.format_exc())
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f" ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})"
+            self._end("broken", f"{type(error).__name__}: {error}{where}", None, began)
+        else:
+            self.seconds += time.perf_counter() - began
+
+    def _end(self, status: Status, reason: str, findings: Findings | None, began: float) -> None:
+        self.seconds += time.perf_counter() - began
+        if status == "passed" and not isinstance(findings, Findings):
+            status, reason = "broken", f"measure returned {type(findings).__name__}, not Findings"
+        self.outcome = Outcome(self.probe, status, reason, self.seconds, findings if isinstance(findings, Findings) else self.bench.findings())
+
+
+def measure(probes: Sequence[Probe], bench: Bench, watch: Watch) -> list[Outcome]:
+    """Measure all probes; those that wait for a pass at the same time share it."""
+    runners = [_Runner(probe, bench) for probe in probes]
+    for runner in runners:
+        watch.remark(f"{bench.dataset.name}: {runner.probe.name}")
+        runner.send(None)
+    while waiting := [runner for runner in runners if runner.outcome is None]:
+        needs = Needs.union([runner.needs for runner in waiting if runner.needs])
+        names = ", ".join(runner.probe.name for runner in waiting)
+        with watch.stage(f"Pass for {names}", len(bench.queries.vectors)) as advance:
+            for block in similarity_pass(
+                bench.queries, bench.documents, needs, device=bench.device, tiling=bench.tiling, advance=advance
+            ):  # fmt: skip
+                for runner in waiting:
+                    if runner.outcome is None:
+                        runner.send(block)
+        for runner in waiting:
+            if runner.outcome is None:
+                runner.send(None)
+    return [runner.outcome for runner in runners if runner.outcome]
+
+
+def _refuse_single_vector_scores(needs: Needs, bench: Bench) -> None:
+    chosen = [scoring for scoring in needs.poolings if isinstance(scoring, (Single, Hybrid))]
+    if chosen and (bench.queries.pooled is None or bench.documents.pooled is None):
+        raise Skip(f"{chosen[0]} needs a pooled vector beside the token vectors, which {bench.adapter.card.name} does not give")

@@ -1,0 +1,199 @@
+"""Encode once: vectors on disk, addressed by what they were made from.
+
+A set of items is encoded in batches that the plan fixes beforehand (items in order of size), so neither a resumed run nor
+the state of the cache changes a byte. Shards of several batches are saved as they are finished; in the end one packed file
+holds the whole set, and a sidecar with its checksum, written last, says that it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from safetensors import SafetensorError
+
+from lidiag.card import ModelCard
+from lidiag.errors import LidiagError
+from lidiag.files import sha256, write_atomically, write_text
+from lidiag.multivector import MultiVectors
+
+Item = TypeVar("Item")
+Encode = Callable[[Sequence[Item]], MultiVectors]
+
+# A model that promises unit rows keeps them within this; bfloat16 has 8 bits of mantissa.
+_UNIT_TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 2e-2}
+_BATCHES_PER_SHARD = 8
+
+
+def default_root() -> Path:
+    """Return LIDIAG_CACHE, else XDG_CACHE_HOME/lidiag, else ~/.cache/lidiag."""
+    if own := os.environ.get("LIDIAG_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lidiag"
+
+
+@dataclass(frozen=True)
+class Job(Generic[Item]):
+    """A set of items to encode on one side of one model."""
+
+    card: ModelCard
+    side: str
+    items: Sequence[Item]
+    names: Sequence[str]  # how an item is called in an error
+    digests: Sequence[str]  # SHA-256 of what the model sees of each
+    sizes: Sequence[int]  # anything that grows with the cost of an item
+    encode: Encode[Item]
+    batch_size: int
+    device: str
+
+    def key(self) -> str:
+        """Return the SHA-256 of all that the vectors depend on."""
+        who = self.card.model_dump(mode="json", exclude={"reason", "randomly_initialised", "attention"})
+        settings = {"card": who, "side": self.side, "batch_size": self.batch_size, "device": self.device.split(":")[0]}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for item in self.digests:
+            digest.update(item.encode())
+        return digest.hexdigest()
+
+
+@dataclass
+class Store:
+    """A folder of encoded sets. `encoded` counts the items that were really encoded, `notes` says what was unusual."""
+
+    root: Path
+    encoded: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def fetch(self, job: Job[Item], advance: Callable[[int], None] = lambda _: None) -> MultiVectors:
+        """Return the vectors of all items of the job, in their order, encoding what is not on disk.
+
+        `advance` is told the number of items that are done.
+
+        Raises:
+            LidiagError: the model's vectors are not what they must be (see `check`), or the disk refuses.
+        """
+        if not job.items:
+            raise LidiagError(f"There is nothing to encode on the {job.side} side.", "Check the collection.")
+        folder = self.root / "vectors" / job.key()[:2]
+        whole = folder / f"{job.key()}.safetensors"
+        vectors = self._open(whole)
+        if vectors is None:
+            vectors = self._assemble(job, whole, advance)
+        else:
+            advance(len(job.items))
+        return vectors
+
+    def _assemble(self, job: Job[Item], whole: Path, advance: Callable[[int], None]) -> MultiVectors:
+        # Equal items are encoded once; long items come first, so that memory runs out early or never.
+        first: dict[str, int] = {}
+        for i, digest in enumerate(job.digests):
+            first.setdefault(digest, i)
+        order = sorted(first.values(), key=lambda i: (-job.sizes[i], job.digests[i]))
+        copies = len(job.items) - len(order)
+        parts: list[MultiVectors] = []
+        step = job.batch_size * _BATCHES_PER_SHARD
+        shards = whole.with_suffix(".parts")
+        for number, start in enumerate(range(0, len(order), step)):
+            chosen = order[start : start + step]
+            path = shards / f"{number:06d}.safetensors"
+            part = self._open(path)
+            if part is None:
+                part = self._encode_shard(job, chosen, advance)
+                self._save(part, path)
+            else:
+                advance(len(chosen))
+            parts.append(part)
+        place = {job.digests[i]: row for row, i in enumerate(order)}
+        packed = MultiVectors.concat(parts).select([place[digest] for digest in job.digests])
+        self._save(packed, whole, {"model": job.card.name, "revision": job.card.revision, "side": job.side})
+        shutil.rmtree(shards, ignore_errors=True)
+        advance(copies)
+        return packed
+
+    def _encode_shard(self, job: Job[Item], chosen: Sequence[int], advance: Callable[[int], None]) -> MultiVectors:
+        parts: list[MultiVectors] = []
+        for start in range(0, len(chosen), job.batch_size):
+            batch = chosen[start : start + job.batch_size]
+            parts.append(self._encode(job, batch))
+            self.encoded += len(batch)
+            advance(len(batch))
+        return MultiVectors.concat(parts)
+
+    def _encode(self, job: Job[Item], batch: Sequence[int]) -> MultiVectors:
+        try:
+            vectors = job.encode([job.items[i] for i in batch])
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise LidiagError(
+                    f"{job.card.name} runs out of memory on the single {job.side} {job.names[batch[0]]!r}.",
+                    "Use --dtype bfloat16, a larger device, or a shorter maximum length.",
+                ) from None
+            half = (len(batch) + 1) // 2
+            self.notes.append(f"a batch of {len(batch)} {job.side} items did not fit into memory and was halved")
+            return MultiVectors.concat([self._encode(job, batch[:half]), self._encode(job, batch[half:])])
+        check(vectors, job.card, job.side, [job.names[i] for i in batch])
+        return vectors
+
+    def _save(self, vectors: MultiVectors, path: Path, about: dict[str, str] | None = None) -> None:
+        write_atomically(path, vectors.save)
+        write_text(path.with_suffix(".json"), json.dumps((about or {}) | {"sha256": sha256(path), "items": len(vectors)}))
+
+    def _open(self, path: Path) -> MultiVectors | None:
+        """Map a finished file; one that is damaged is reported and encoded again."""
+        sidecar = path.with_suffix(".json")
+        if not sidecar.exists():
+            return None
+        try:
+            told = json.loads(sidecar.read_text(encoding="utf-8"))["sha256"]
+            if sha256(path) == told:
+                return MultiVectors.load(path)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, LidiagError):
+            pass
+        self.notes.append(f"the cached vectors {path.name} were damaged and have been encoded again")
+        return None
+
+
+def check(vectors: MultiVectors, card: ModelCard, side: str, names: Sequence[str]) -> None:
+    """Refuse vectors that cannot be right, naming the first bad item.
+
+    Raises:
+        LidiagError: another number of items than asked for, another dim than the card's, a value that is not finite, or a
+            row that is not of length 1 where unit rows are promised.
+    """
+    if len(vectors) != len(names):
+        raise LidiagError(f"{card.name} returned {len(vectors)} items for a batch of {len(names)} {side} items.", "Mend the adapter.")
+    if vectors.dim != card.dim:
+        raise LidiagError(
+            f"{card.name} returned {side} vectors of {vectors.dim} dimensions for {names[0]!r}; its card says {card.dim}.",
+            "Load the model anew, or mend the adapter.",
+        )
+    values = vectors.vectors.float()
+    wrong = ~values.isfinite().all(1)
+    if bool(wrong.any()):
+        name, row = _locate(vectors, names, wrong)
+        raise LidiagError(
+            f"{card.name} returned a value that is not finite in token vector {row} of the {side} {name!r}.",
+            "Run `lidiag check` on the model: half precision and padding rows are the usual causes.",
+        )
+    if card.unit_rows:
+        wrong = (values.norm(dim=1) - 1).abs() > _UNIT_TOLERANCE.get(card.dtype, 1e-3)
+        if bool(wrong.any()):
+            name, row = _locate(vectors, names, wrong)
+            length = float(values[wrong][0].norm())
+            raise LidiagError(
+                f"{card.name} promises token vectors of length 1, but number {row} of the {side} {name!r} has length {length:.4g}.",
+                "A length of 0 is a padding row that was left in. Run `lidiag check` on the model.",
+            )
+
+
+def _locate(vectors: MultiVectors, names: Sequence[str], wrong: torch.Tensor) -> tuple[str, int]:
+    row = int(wrong.nonzero()[0])
+    item = int(torch.searchsorted(vectors.offsets, row, right=True)) - 1
+    return names[item], row - int(vectors.offsets[item])

@@ -1,0 +1,38 @@
+"""Who looks on while a run works: stages with a total, and remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+Advance = Callable[[int], None]
+
+
+class Watch(Protocol):
+    """Told of every stage and of what a person should know at once."""
+
+    def stage(self, name: str, total: int) -> _Stage:
+        """Open a stage of `total` steps; the context gives the function that advances it."""
+        ...
+
+    def remark(self, text: str) -> None:
+        """Say one line."""
+        ...
+
+
+class _Stage(Protocol):
+    def __enter__(self) -> Advance: ...
+    def __exit__(self, *exception: object) -> bool | None: ...
+
+
+class Silent:
+    """Looks away: for programs that run lidiag as a library."""
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's
+        """Open a stage that nobody sees."""
+        yield lambda _: None
+
+    def remark(self, text: str) -> None:
+        """Say nothing."""
