@@ -39,6 +39,7 @@ class LoadOptions:
     offline: bool = False
     trust_remote_code: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
+    reason: str = "asked for"  # why this adapter, for the card
 
 
 class Adapter(Protocol):
