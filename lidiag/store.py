@@ -65,11 +65,16 @@ class Job(Generic[Item]):
 
 @dataclass
 class Store:
-    """A folder of encoded sets. `encoded` counts the items that were really encoded, `notes` says what was unusual."""
+    """A folder of encoded sets.
+
+    `encoded` counts the items that were really encoded; `notes` says what may have moved the vectors' last digits, and
+    `repairs` what had to be done again.
+    """
 
     root: Path
     encoded: int = 0
     notes: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
 
     def fetch(self, job: Job[Item], advance: Callable[[int], None] = lambda _: None) -> MultiVectors:
         """Return the vectors of all items of the job, in their order, encoding what is not on disk.
@@ -156,7 +161,7 @@ class Store:
                 return MultiVectors.load(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, LidiagError):
             pass
-        self.notes.append(f"the cached vectors {path.name} were damaged and have been encoded again")
+        self.repairs.append(f"the cached vectors {path.name} were damaged and have been encoded again")
         return None
 
 

@@ -1,0 +1,5 @@
+"""`python -m lidiag`."""
+
+from lidiag.cli import main
+
+main()

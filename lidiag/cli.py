@@ -1,0 +1,231 @@
+"""The command line: parsing, printing, exit codes; nothing else.
+
+stdout is the answer, stderr the progress. 0 all gates hold, 1 a gate failed, 2 interrupted, 3 something broke, 4 the user
+must act, 5 nothing ran.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lidiag import __version__
+from lidiag.errors import LidiagError, unknown
+
+INTERRUPTED, BROKEN, USER_MUST_ACT = 2, 3, 4
+
+app = typer.Typer(
+    name="lidiag",
+    help="Diagnostics for late-interaction retrievers: what a leaderboard does not show.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DEFAULT_MODEL = "builtin:lexical"
+DEFAULT_SUITE = "robustness"
+
+
+@app.command()
+def run(  # noqa: PLR0913 - the options of one command
+    model: Annotated[str, typer.Option(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")] = DEFAULT_MODEL,
+    suite: Annotated[list[str] | None, typer.Option(help="A suite's name or TOML file; repeatable.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="[kind:]name or a folder in the BEIR layout; repeatable.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Take questions and judgements from this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; default: lidiag-runs/MODEL/SUITE.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.", min=0)] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; default: the best there is.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16: how the model computes.")] = "float32",
+    batch_size: Annotated[int, typer.Option(help="Items encoded at once; halved where memory runs out.", min=1)] = 32,
+    limit: Annotated[int | None, typer.Option(help="Use this many queries only: a first look.", min=1)] = None,
+    offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code of the checkpoint; needs a pinned @revision.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Measure a model and write a report.
+
+    Without options: builtin:lexical on builtin:facts, suite robustness. Name your own model with --model.
+    """
+    console = Console(stderr=True)
+    if offline or _true(os.environ.get("HF_HUB_OFFLINE")):
+        # Read by huggingface_hub at its import, so it must stand here before that.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        offline = True
+    if model == DEFAULT_MODEL and not data:
+        console.print(
+            f"Running {DEFAULT_MODEL}, the built-in model, on built-in data. Measure your own: lidiag run --model NAME --data FOLDER",
+            highlight=False,
+            soft_wrap=True,
+        )
+    from lidiag.progress import Bars  # noqa: PLC0415 - what follows needs torch, and --help must not
+    from lidiag.run import Request, best_device, quiet_libraries
+    from lidiag.run import run as run_suites
+
+    quiet_libraries()
+    suites = tuple(suite or [DEFAULT_SUITE])
+    request = Request(
+        model=model,
+        suites=suites,
+        data=tuple(data or ()),
+        out=out or _default_folder(model, suites),
+        queries=queries,
+        seed=seed,
+        device=device or best_device(),
+        dtype=_dtype(dtype),
+        batch_size=batch_size,
+        limit=limit,
+        offline=offline,
+        trust_remote_code=trust_remote_code,
+    )
+    report = run_suites(request, Bars(console))
+    if as_json:
+        sys.stdout.write(report.to_json())
+    else:
+        from lidiag.terminal import summary  # noqa: PLC0415
+
+        typer.echo(summary(report))
+    console.print(f"Report: {request.out / 'report.json'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(report.exit_code())
+
+
+listing = typer.Typer(help="List probes, suites, models or datasets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(listing, name="list")
+
+
+@listing.command("probes")
+def list_probes() -> None:
+    """List the probes, each with its question."""
+    from lidiag import catalog  # noqa: PLC0415 - kept out of --help
+
+    for name in catalog.probe_names():
+        typer.echo(f"{name:24} {catalog.probe_class(name).question}")
+
+
+@listing.command("suites")
+def list_suites() -> None:
+    """List the suites that ship with lidiag."""
+    from lidiag import catalog  # noqa: PLC0415
+
+    for name in catalog.suite_names():
+        suite = catalog.suite(name)
+        typer.echo(f"{name:24} {suite.description}")
+
+
+@listing.command("models")
+def list_models() -> None:
+    """List the models that need no download, and the adapters that take a name."""
+    from lidiag import catalog  # noqa: PLC0415
+
+    for name in catalog.model_names():
+        typer.echo(name)
+
+
+@listing.command("datasets")
+def list_datasets() -> None:
+    """List the collections that need no download, and the kinds that take a name."""
+    from lidiag import catalog  # noqa: PLC0415
+
+    for name in catalog.dataset_names():
+        typer.echo(name)
+
+
+describing = typer.Typer(help="Describe a probe.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(describing, name="describe")
+
+
+@describing.command("probe")
+def describe_probe(name: str) -> None:
+    """Say what a probe asks, how each of its numbers is defined, and its parameters."""
+    from lidiag import catalog  # noqa: PLC0415
+    from lidiag.description import describe  # noqa: PLC0415
+
+    typer.echo(describe(catalog.probe_class(name)))
+
+
+@app.command()
+def show(
+    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
+    everything: Annotated[bool, typer.Option("--all", help="Every number, not only the headline ones.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Print a report."""
+    from lidiag import report as reports  # noqa: PLC0415
+    from lidiag.terminal import summary  # noqa: PLC0415
+
+    there = reports.read(report)
+    typer.echo(there.to_json() if as_json else summary(there, everything=everything))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a report."""
+    from lidiag import report as reports  # noqa: PLC0415
+
+    typer.echo(json.dumps(reports.json_schema(), indent=1))
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Diagnostics for late-interaction retrievers: what a leaderboard does not show."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and end with the designed exit code."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    try:
+        app(standalone_mode=False)
+    except LidiagError as error:
+        _say(str(error))
+        raise SystemExit(USER_MUST_ACT) from None
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        raise SystemExit(INTERRUPTED) from None
+    except typer.Exit as end:
+        raise SystemExit(end.exit_code) from None
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        if _is_usage_error(error):
+            _say(f"{error.format_message()} See `lidiag --help`.")  # pyright: ignore[reportAttributeAccessIssue] - click's
+            raise SystemExit(USER_MUST_ACT) from None
+        logging.getLogger(__name__).exception("lidiag itself broke; this is a bug worth reporting.")
+        raise SystemExit(BROKEN) from None
+
+
+def _is_usage_error(error: Exception) -> bool:
+    return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
+
+
+def _say(text: str) -> None:
+    from lidiag.terminal import safe  # noqa: PLC0415
+
+    sys.stderr.write(f"lidiag: {safe(text)}\n")
+
+
+def _dtype(name: str) -> str:
+    known = ("float32", "bfloat16", "float16")
+    if name not in known:
+        raise unknown("dtype", name, known, "`lidiag run --help`")
+    return name
+
+
+def _default_folder(model: str, suites: tuple[str, ...]) -> Path:
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("._") or "model"
+    chosen = "+".join(re.sub(r"[^A-Za-z0-9._-]+", "_", Path(suite).stem) for suite in suites)
+    return Path("lidiag-runs") / plain[:80] / chosen[:80]
+
+
+def _true(value: str | None) -> bool:
+    return (value or "").strip().lower() in {"1", "true", "yes", "on"}

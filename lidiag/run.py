@@ -1,0 +1,300 @@
+"""A run: suites, a model and collections in; a report in a folder out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import lidiag
+from lidiag import battery, catalog, values
+from lidiag.adapter import Adapter, LoadOptions
+from lidiag.bench import Bench
+from lidiag.dataset import DataOptions, Dataset
+from lidiag.encoding import Encoder
+from lidiag.errors import LidiagError
+from lidiag.findings import Findings
+from lidiag.gate import judge
+from lidiag.probe import Probe
+from lidiag.report import DataUsed, Environment, Report, Result, SuiteUsed
+from lidiag.report import read as read_report
+from lidiag.similarity import Tiling
+from lidiag.store import Store, default_root
+from lidiag.suite import Suite
+from lidiag.watch import Watch
+
+_DOCUMENTS_PER_QUERY = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run; names as the command line takes them."""
+
+    model: str
+    suites: tuple[str, ...]
+    data: tuple[str, ...]
+    out: Path
+    queries: Path | None = None
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch_size: int = 32
+    limit: int | None = None
+    offline: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass
+class _Stages:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    _since: float = dataclasses.field(default_factory=time.perf_counter)
+
+    def done(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+
+def best_device() -> str:
+    """Return cuda or mps where there is one, else cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def quiet_libraries() -> None:
+    """Keep the bars and advice of model libraries off the terminal; their errors still come through."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging  # noqa: PLC0415 - only once a command needs models
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def run(request: Request, watch: Watch) -> Report:
+    """Run everything and write `report.json` and `values.parquet` into the request's folder.
+
+    Raises:
+        LidiagError: what the user must act on; then nothing is written.
+    """
+    stages = _Stages()
+    suites = [catalog.suite(name) for name in dict.fromkeys(request.suites)]
+    probes = _probes(suites)
+    watch.remark(f"Loading {request.model}")
+    adapter = catalog.model(request.model, _load_options(request))
+    _refuse_random_weights(adapter)
+    stages.done("load model")
+    names = list(dict.fromkeys(request.data)) or list(dict.fromkeys(name for suite in suites for name in suite.data))
+    datasets = [_limited(_dataset(name, request), request) for name in names]
+    stages.done("load data")
+    used = tuple(SuiteUsed(name=suite.name, version=suite.version, digest=suite.digest) for suite in suites)
+    _refuse_another_runs_folder(request, adapter, used)
+    store = Store(default_root())
+    encoder = Encoder(adapter, store, request.batch_size, request.device)
+    data: list[DataUsed] = []
+    results: list[Result] = []
+    said: list[tuple[str, str, Findings]] = []
+    for dataset in datasets:
+        bench, facts = _bench(dataset, encoder, request, watch)
+        stages.done("encode")
+        outcomes = battery.measure(probes, bench, watch)
+        stages.done("probes")
+        data.append(facts)
+        results += [_result(outcome, dataset.name) for outcome in outcomes]
+        said += [(dataset.name, outcome.probe.name, outcome.findings) for outcome in outcomes if outcome.status == "passed"]
+    for note in dict.fromkeys(store.notes + store.repairs):
+        watch.remark(note)
+    gates = [judge(gate, [r.judged() for r in results if r.dataset == d.name], d.name) for suite in suites for gate in suite.gates for d in data]
+    report = Report(
+        lidiag=lidiag.__version__,
+        model=adapter.card,
+        suites=used,
+        data=tuple(data),
+        seed=request.seed,
+        limit=request.limit,
+        environment=_environment(request, adapter, store),
+        results=tuple(_after_gates(result, gates) for result in results),
+        gates=tuple(gates),
+        values=values.write(request.out / "values.parquet", said),
+        timings=stages.seconds,
+    )
+    report.write(request.out / "report.json")
+    return report
+
+
+def _probes(suites: Sequence[Suite]) -> list[Probe]:
+    """Return the probes of all suites; a step that stands in two is run once, and two steps may not differ in parameters only."""
+    probes: dict[str, Probe] = {}
+    for suite in suites:
+        for step in suite.steps:
+            probe = catalog.probe(step.probe, dict(step.parameters))
+            if probes.setdefault(probe.name, probe) != probe:
+                raise LidiagError(
+                    f"The suites {', '.join(s.name for s in suites)} ask for {probe.name} with different parameters.", "Run them one by one."
+                )
+    return list(probes.values())
+
+
+def _load_options(request: Request) -> LoadOptions:
+    return LoadOptions(
+        device=request.device, dtype=request.dtype, offline=request.offline, trust_remote_code=request.trust_remote_code
+    )  # fmt: skip
+
+
+def _refuse_random_weights(adapter: Adapter) -> None:
+    missing = adapter.card.randomly_initialised
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")  # noqa: PLR2004 - three are enough
+        raise LidiagError(
+            f"{adapter.card.name} lacks weights that {adapter.card.family} needs: {shown} would be random, and so would every figure.",
+            "Check that the checkpoint was saved whole, and that the adapter is the right one.",
+        )
+
+
+def _dataset(name: str, request: Request) -> Dataset:
+    dataset = catalog.dataset(name, DataOptions(offline=request.offline))
+    if request.queries is None:
+        return dataset
+    from lidiag.datasets import beir  # noqa: PLC0415 - needed for --queries alone
+
+    return beir.queries_from(dataset, request.queries)
+
+
+def _limited(dataset: Dataset, request: Request) -> Dataset:
+    """Keep the first `limit` queries with a relevant document, what they judge, and a seeded draw of other documents."""
+    if request.limit is None:
+        return dataset
+    positive = {q for q, judged in dataset.relevance.items() if any(grade > 0 for grade in judged.values())}
+    queries = [query for query in dataset.queries if query.id in positive][: request.limit]
+    relevance = {query.id: dataset.relevance[query.id] for query in queries}
+    judged = {document for row in relevance.values() for document in row}
+    others = [i for i, document in enumerate(dataset.documents) if document.id not in judged]
+    room = max(0, _DOCUMENTS_PER_QUERY * request.limit - len(judged))
+    drawn = np.random.default_rng([request.seed, 1]).permutation(len(others))[:room]
+    kept = {others[i] for i in drawn} | {i for i, document in enumerate(dataset.documents) if document.id in judged}
+    documents = [document for i, document in enumerate(dataset.documents) if i in kept]
+    note = f"limited to {len(queries)} queries and {len(documents)} of {len(dataset.documents)} documents"
+    return dataclasses.replace(dataset, queries=queries, documents=documents, relevance=relevance, notes=(*dataset.notes, note))
+
+
+def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -> tuple[Bench, DataUsed]:
+    judged = [q for q in dataset.queries if any(grade > 0 for grade in dataset.relevance.get(q.id, {}).values())]
+    if not judged:
+        raise LidiagError(f"No query of {dataset.name} has a relevant document.", "Check its judgements: a grade above 0 is relevant.")
+    with watch.stage(f"Encoding {len(dataset.documents)} documents of {dataset.name}", len(dataset.documents)) as advance:
+        documents = encoder.documents(dataset.documents, advance)
+    with watch.stage(f"Encoding {len(judged)} queries of {dataset.name}", len(judged)) as advance:
+        queries = encoder.queries([query.text for query in judged], advance)
+    if queries.dim != documents.dim:
+        raise LidiagError(
+            f"{encoder.adapter.card.name} gives queries {queries.dim} dimensions and documents {documents.dim}.", "Mend the adapter."
+        )
+    counted = [i for i, length in enumerate(queries.lengths.tolist()) if length]
+    if len(counted) < len(judged):
+        queries = queries.select(counted)
+    if not counted:
+        raise LidiagError(f"No query of {dataset.name} has a single token vector.", "Run `lidiag check` on the model.")
+    bench = Bench(
+        dataset=dataset,
+        adapter=encoder.adapter,
+        query_ids=[judged[i].id for i in counted],
+        queries=queries,
+        documents=documents,
+        encode_documents=encoder.documents,
+        encode_queries=encoder.queries,
+        seed=request.seed,
+        device=request.device,
+        tiling=Tiling(),
+    )
+    left_out = {"no positive judgement": len(dataset.queries) - len(judged), "no token vector": len(judged) - len(counted)}
+    facts = DataUsed(
+        name=dataset.name,
+        revision=dataset.revision,
+        fingerprint=dataset.fingerprint,
+        documents=len(documents),
+        queries=len(counted),
+        left_out=left_out,
+        empty_documents=int((documents.lengths == 0).sum()),
+        document_vectors=len(documents.vectors),
+        query_vectors=len(queries.vectors),
+        notes=dataset.notes,
+    )
+    return bench, facts
+
+
+def _result(outcome: battery.Outcome, dataset: str) -> Result:
+    probe, findings = outcome.probe, outcome.findings
+    return Result(
+        probe=probe.name,
+        version=probe.version,
+        question=probe.question,
+        primary=probe.primary,
+        parameters=dataclasses.asdict(probe),  # pyright: ignore[reportArgumentType] - a probe is a dataclass
+        dataset=dataset,
+        status=outcome.status,
+        reason=outcome.reason,
+        seconds=outcome.seconds,
+        measurements=tuple(findings.measurements),
+        findings=tuple(findings.findings),
+        claims=tuple(findings.claims),
+    )
+
+
+def _after_gates(result: Result, gates: Sequence[Any]) -> Result:
+    own = {gate.status for gate in gates if gate.probe == result.probe and gate.dataset == result.dataset}
+    return result.model_copy(update={"status": "failed"}) if result.status == "passed" and "failed" in own else result
+
+
+def _environment(request: Request, adapter: Adapter, store: Store) -> Environment:
+    packages = ("torch", "transformers", "sentence-transformers", "numpy", "scipy", "ir-measures", "tokenizers")
+    tiling = Tiling()
+    return Environment(
+        versions={"python": platform.python_version()} | {name: version(name) for name in packages} | adapter.card.versions,
+        device=request.device,
+        dtype=adapter.card.dtype,
+        threads=torch.get_num_threads(),
+        git=_commit(),
+        platform=f"{platform.system()} {platform.machine()}",
+        plan={"batch_size": request.batch_size, **dataclasses.asdict(tiling), "notes": sorted(set(store.notes))},
+    )
+
+
+def _commit() -> str | None:
+    here = Path(lidiag.__file__).parents[1]
+    if not (here / ".git").exists():
+        return None
+    try:
+        asked = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603 - fixed words
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _refuse_another_runs_folder(request: Request, adapter: Adapter, suites: tuple[SuiteUsed, ...]) -> None:
+    """Refuse a folder that holds the report of another model or suite; files that are not lidiag's do not matter."""
+    path = request.out / "report.json"
+    if not path.exists():
+        return
+    there = read_report(path)
+    mine = (adapter.card.name, adapter.card.revision, suites)
+    if (there.model.name, there.model.revision, there.suites) != mine:
+        asked = ", ".join(suite.name for suite in suites)
+        other = ", ".join(suite.name for suite in there.suites)
+        raise LidiagError(
+            f"{request.out} holds the run of {there.model.name} ({there.model.revision[:12]}) on {other}; this is "
+            f"{adapter.card.name} ({adapter.card.revision[:12]}) on {asked}.",
+            "Name another folder with --out, or remove that one.",
+        )

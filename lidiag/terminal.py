@@ -1,0 +1,95 @@
+"""A report in 80 columns: what was found in words, the headline numbers with their intervals, the gates."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from tabulate import tabulate
+
+from lidiag.measurement import Measurement
+from lidiag.report import Report, Result
+
+_WIDTH = 80
+# What may steer a terminal: control characters, and marks that turn the direction of writing.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def safe(text: str) -> str:
+    """Replace characters that could steer a terminal."""
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def summary(report: Report, *, everything: bool = False) -> str:
+    """Return the report as text: per collection and probe the findings and the headline numbers, or every number."""
+    return safe("\n".join(_lines(report, everything=everything)))
+
+
+def _lines(report: Report, *, everything: bool) -> Iterator[str]:
+    model = report.model
+    yield f"{model.name} @ {model.revision[:12]}  ({model.family}, {model.dim} dimensions, {model.dtype})"
+    for data in report.data:
+        left = sum(data.left_out.values())
+        yield f"on {data.name}: {data.queries:,} queries" + (f" ({left:,} left out)" if left else "") + f", {data.documents:,} documents"
+        yield from _wrapped(data.notes, "   note: ")
+    if report.limit is not None:
+        yield f"LIMITED to {report.limit} queries: a first look, not a result to submit."
+    for result in report.results:
+        yield ""
+        yield from _result(result, everything=everything, several=len(report.data) > 1)
+    if report.gates:
+        yield ""
+        yield from _gates(report)
+
+
+def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]:
+    title = result.probe + (f" on {result.dataset}" if several else "")
+    yield f"{title} - {result.question}"
+    if result.status in {"skipped", "broken"}:
+        yield from _wrapped([f"{result.status}: {result.reason}"], "  ")
+        return
+    yield from _wrapped([finding.text for finding in result.findings], "  * ")
+    for claim in result.claims:
+        yield from _wrapped([f"{claim.claim} Published: {claim.published}. Here: {claim.measurement}. {claim.verdict}."], "  = ")
+    rows = [_row(m) for m in result.measurements if everything or _headline(m)]
+    if rows:
+        yield tabulate(rows, ("measure", "at", "value", "95 % interval", "n"), tablefmt="simple", disable_numparse=True)
+    hidden = len(result.measurements) - len(rows)
+    if hidden:
+        yield f"  ({hidden} more: lidiag show --all)"
+
+
+def _headline(m: Measurement) -> bool:
+    """Tell whether a number stands on the first page: whole-collection numbers, pooled as the model's own scorer does."""
+    return set(m.at) <= {"pooling"} and m.at.get("pooling", "maxsim") in {"maxsim", "single", "hybrid(1,1)"}
+
+
+def _row(m: Measurement) -> tuple[str, ...]:
+    at = ", ".join(str(value) if key == "pooling" else f"{key}={value}" for key, value in m.at.items())
+    interval = "-" if m.low is None or m.high is None else f"{number(m.low)} .. {number(m.high)}"
+    n = f"{m.n:,}" if m.unit_of_n == "queries" else f"{m.n:,} {m.unit_of_n}"
+    return (m.name, at, number(m.value) + (f" {m.unit}" if m.unit else ""), interval, n)
+
+
+def number(value: float) -> str:
+    """Print a number with four significant digits, without an exponent where that is short."""
+    if value == 0 or 1e-3 <= abs(value) < 1e5:  # noqa: PLR2004 - the range that reads well
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004
+    return f"{value:.2e}"
+
+
+def _gates(report: Report) -> Iterator[str]:
+    yield "Gates"
+    for gate in report.gates:
+        limit = "" if gate.limit is None else f" {gate.op} {number(gate.limit)}"
+        observed = "" if gate.observed is None else f": {number(gate.observed)}"
+        place = str(gate).replace(f"{gate.probe} ", "", 1)
+        yield from _wrapped([f"{gate.status.upper()}  {gate.probe}: {place}{limit}{observed}" + (f" ({gate.why})" if gate.why else "")], "  ")
+        if gate.status == "failed":
+            yield from _wrapped([gate.reason], "          ")
+
+
+def _wrapped(texts: Iterable[str], prefix: str) -> Iterator[str]:
+    for text in texts:
+        yield from textwrap.wrap(text, _WIDTH, initial_indent=prefix, subsequent_indent=" " * len(prefix), break_on_hyphens=False)
