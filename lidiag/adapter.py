@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
 from lidiag.card import ModelCard as ModelCard
 from lidiag.dataset import Document
+from lidiag.errors import LidiagError, unknown
 from lidiag.multivector import MultiVectors
 
+Parameters = TypeVar("Parameters")
 Side = Literal["query", "document"]
 
 
@@ -40,6 +42,39 @@ class LoadOptions:
     trust_remote_code: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     reason: str = "asked for"  # why this adapter, for the card
+
+
+def read_parameters(kind: type[Parameters], given: Mapping[str, str], model: str) -> Parameters:
+    """Read `?key=value` of a model's name into `kind`: a frozen dataclass of int, float and str fields, each with a default.
+
+    Raises:
+        LidiagError: a key is no field of `kind`, or a value is not of its default's type.
+    """
+    defaults: dict[str, Any] = {item.name: item.default for item in fields(kind)}  # pyright: ignore[reportArgumentType] - a dataclass
+    values: dict[str, Any] = {}
+    for key, text in given.items():
+        if key not in defaults:
+            raise unknown(f"parameter of {model}", key, defaults, "the README's table of adapters for what each parameter does")
+        try:
+            values[key] = type(defaults[key])(text)
+        except ValueError:
+            wanted = "a whole number" if isinstance(defaults[key], int) else "a number"
+            raise LidiagError(f"{model}?{key}={text}: {text!r} is not {wanted}.", f"Write {key}={defaults[key]}, for example.") from None
+    return kind(**values)
+
+
+def text_of(document: Document, model: str) -> str:
+    """Return what a model that reads text sees of a document.
+
+    Raises:
+        LidiagError: the document is a page without text.
+    """
+    if document.page is not None and not document.text:
+        raise LidiagError(
+            f"Document {document.id!r} is a page image without text, and {model} reads text only.",
+            "Name a model that reads pages, or add the pages' text to the collection.",
+        )
+    return document.text
 
 
 class Adapter(Protocol):
