@@ -34,8 +34,10 @@ class MultiVectors:
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
         ends = self.offsets
-        if self.vectors.ndim != 2 or ends.ndim != 1 or len(ends) == 0 or ends.dtype != torch.int64:
-            raise ValueError(f"vectors must be (tokens, dim) and offsets int64 (n + 1,), not {tuple(self.vectors.shape)} and {tuple(ends.shape)} {ends.dtype}")
+        if self.vectors.ndim != 2 or ends.ndim != 1 or len(ends) == 0 or ends.dtype != torch.int64:  # noqa: PLR2004 - rows and columns
+            raise ValueError(
+                f"vectors must be (tokens, dim) and offsets int64 (n + 1,), not {tuple(self.vectors.shape)} and {tuple(ends.shape)} {ends.dtype}"
+            )
         if ends[0] != 0 or ends[-1] != len(self.vectors) or bool((ends[1:] < ends[:-1]).any()):
             raise ValueError(f"offsets must rise from 0 to the number of tokens, {len(self.vectors)}")
         for name, part in (("pooled", self.pooled), ("cut", self.cut)):
@@ -50,25 +52,27 @@ class MultiVectors:
 
     @classmethod
     def concat(cls, parts: Sequence[MultiVectors]) -> MultiVectors:
-        """Put the items of several one after another."""
+        """Put the items of a non-empty sequence one after another.
+
+        Raises:
+            ValueError: some parts have pooled vectors (or `cut`) and others have none.
+        """
         lengths = torch.cat([part.lengths for part in parts])
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        cut = [part.cut for part in parts if part.cut is not None]
-        return cls(
-            torch.cat([part.vectors for part in parts]),
-            _offsets(lengths),
-            torch.cat(pooled) if len(pooled) == len(parts) else None,
-            torch.cat(cut) if len(cut) == len(parts) else None,
-        )
+        pooled, cut = (_all_or_none(name, [getattr(part, name) for part in parts]) for name in ("pooled", "cut"))
+        return cls(torch.cat([part.vectors for part in parts]), _offsets(lengths), pooled, cut)
 
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return item `index` as a view (n_i, dim)."""
-        start, end = self.offsets[index], self.offsets[index + 1]
-        return self.vectors[start:end]
+        """Return item `index` as a view (n_i, dim); a negative index counts from the end.
+
+        Raises:
+            IndexError: there is no such item.
+        """
+        index = range(len(self))[index]
+        return self.vectors[self.offsets[index] : self.offsets[index + 1]]
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield the items as views."""
@@ -123,3 +127,10 @@ class MultiVectors:
 
 def _offsets(lengths: Tensor) -> Tensor:
     return torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
+
+
+def _all_or_none(name: str, tables: Sequence[Tensor | None]) -> Tensor | None:
+    present = [table for table in tables if table is not None]
+    if 0 < len(present) < len(tables):
+        raise ValueError(f"{name} is there for {len(present)} of {len(tables)} parts")
+    return torch.cat(present) if present else None

@@ -220,7 +220,9 @@ class _Collector:
         self.keep = keep
         self.documents = documents
         self.totals: dict[Pooling, Tensor] = {p: torch.empty(len(offsets) - 1, documents) for p in poolings}
-        self.pieces: dict[Pooling, list[Any]] = {p: [] for p in poolings}
+        # A piece of no documents, so that a collection without any has states too.
+        nothing = torch.empty(int(offsets[-1]), 0, 0)
+        self.pieces: dict[Pooling, list[Any]] = {p: [_spread(p.pool(nothing), 0)] if keep else [] for p in poolings}
 
     def add(self, similarities: Tensor, runs: Sequence[tuple[int, int]], columns: slice, prefix: int | None) -> None:
         column, done = 0, columns.start
