@@ -1,0 +1,46 @@
+# Everything happens in $(VENV); nothing is installed elsewhere.
+VENV ?= .venv
+PYTHON ?= python3
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test slow lint format wheel benchmark clean
+
+demo: $(VENV)/.base
+	$(VENV)/bin/lidiag run
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+slow: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+format: $(VENV)/.test
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+wheel: $(VENV)/.test
+	rm -rf build dist
+	$(VENV)/bin/python -m build --wheel --outdir dist .
+	$(VENV)/bin/check-wheel-contents dist/*.whl
+
+benchmark: $(VENV)/.test
+	$(VENV)/bin/python tests/benchmarks/scoring.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[test]'
+	touch $@ $(VENV)/.base
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
