@@ -1,0 +1,158 @@
+import dataclasses
+import hashlib
+
+import pytest
+import torch
+
+from lidiag.card import ModelCard
+from lidiag.errors import LidiagError
+from lidiag.multivector import MultiVectors
+from lidiag.store import Job, Store, check
+
+CARD = ModelCard(
+    name="org/m", revision="0" * 40, adapter="toy", reason="asked for", family="Toy", modalities=("text",), dim=4, dtype="float32"
+)  # fmt: skip
+
+
+class Model:
+    """Encodes a text to one unit vector per character, and counts what it was asked."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, texts):
+        self.batches.append(list(texts))
+        return MultiVectors.pack([self.one(text) for text in texts])
+
+    def one(self, text):
+        rows = [torch.eye(4)[ord(character) % 4] for character in text]
+        return torch.stack(rows) if rows else torch.empty(0, 4)
+
+
+def job(texts, model, batch_size=2, card=CARD):
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    return Job(card, "document", texts, texts, digests, [len(text) for text in texts], model, batch_size, "cpu")
+
+
+TEXTS = ["abc", "", "a", "abc", "dd", "bcda", "c"]
+
+
+def same(a, b):
+    return torch.equal(a.vectors, b.vectors) and torch.equal(a.offsets, b.offsets)
+
+
+def test_vectors_come_back_in_the_order_of_the_items(tmp_path):
+    model = Model()
+    vectors = Store(tmp_path).fetch(job(TEXTS, model))
+    assert all(torch.equal(vectors[i], model.one(text)) for i, text in enumerate(TEXTS))
+
+
+def test_equal_items_are_encoded_once_and_a_second_run_encodes_nothing(tmp_path):
+    first, second = Model(), Model()
+    before = Store(tmp_path).fetch(job(TEXTS, first))
+    store = Store(tmp_path)
+    after = store.fetch(job(TEXTS, second))
+    assert sorted(text for batch in first.batches for text in batch) == sorted(set(TEXTS))
+    assert second.batches == []
+    assert store.encoded == 0
+    assert same(before, after)
+
+
+@pytest.mark.parametrize("change", [{"revision": "1" * 40}, {"dtype": "bfloat16"}, {"prompts": {"query": "Q: "}}, {"parameters": {"layer": "1"}}])
+def test_another_revision_or_setting_is_encoded_anew(tmp_path, change):
+    Store(tmp_path).fetch(job(TEXTS, Model()))
+    again = Model()
+    Store(tmp_path).fetch(job(TEXTS, again, card=CARD.model_copy(update=change)))
+    assert again.batches
+
+
+def test_queries_and_documents_of_the_same_text_are_not_mixed_up(tmp_path):
+    Store(tmp_path).fetch(job(TEXTS, Model()))
+    again = Model()
+    Store(tmp_path).fetch(dataclasses.replace(job(TEXTS, again), side="query"))
+    assert again.batches
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "sidecar"])
+def test_damaged_vectors_are_noticed_and_encoded_again(tmp_path, damage):
+    before = Store(tmp_path).fetch(job(TEXTS, Model()))
+    before = MultiVectors(before.vectors.clone(), before.offsets.clone())
+    (file,) = tmp_path.rglob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[-3] ^= 1
+        file.write_bytes(content)
+    elif damage == "truncate":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "remove":
+        file.unlink()
+    else:
+        file.with_suffix(".json").write_text("{")
+    store, again = Store(tmp_path), Model()
+    assert same(store.fetch(job(TEXTS, again)), before)
+    assert again.batches
+    assert "damaged" in store.repairs[0]
+
+
+def test_an_interrupted_run_goes_on_with_the_batches_of_the_plan(tmp_path):
+    texts = [f"{'x' * n}{n}" for n in range(1, 60)]
+    whole = Model()
+    Store(tmp_path / "a").fetch(job(texts, whole))
+    stopped, resumed = Model(), Model()
+
+    def stop_late(items):
+        if len(stopped.batches) == 20:
+            raise KeyboardInterrupt
+        return stopped(items)
+
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path / "b").fetch(job(texts, stop_late))
+    Store(tmp_path / "b").fetch(job(texts, resumed))
+    assert 0 < len(resumed.batches) < len(whole.batches)
+    assert resumed.batches == whole.batches[-len(resumed.batches) :]
+    assert not list((tmp_path / "b").rglob("*.parts"))
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_that_is_noted(tmp_path):
+    model = Model()
+
+    def small(items):
+        if len(items) > 1:
+            raise torch.OutOfMemoryError
+        return model(items)
+
+    store = Store(tmp_path)
+    vectors = store.fetch(job(TEXTS, small))
+    assert all(torch.equal(vectors[i], model.one(text)) for i, text in enumerate(TEXTS))
+    assert "halved" in store.notes[0]
+
+
+def test_one_item_that_does_not_fit_is_named(tmp_path):
+    def never(items):
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(LidiagError, match="'bcda'"):
+        Store(tmp_path).fetch(job(TEXTS, never))
+
+
+UNIT = torch.eye(4)
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([UNIT[:2]], "1 items for a batch of 2"),
+        ([torch.eye(3), torch.eye(3)], "3 dimensions.*card says 4"),
+        ([UNIT[:2], torch.tensor([[1.0, 0, 0, 0], [float("nan"), 0, 0, 0]])], "not finite in token vector 1 of the document 'two'"),
+        ([torch.empty(0, 4), torch.tensor([[float("inf"), 0, 0, 0]])], "not finite in token vector 0 of the document 'two'"),
+        ([UNIT[:1], torch.zeros(1, 4)], "number 0 of the document 'two' has length 0"),
+        ([UNIT[:1] * 2, UNIT[:1]], "number 0 of the document 'one' has length 2"),
+    ],
+)
+def test_vectors_that_cannot_be_right_are_refused_by_the_name_of_the_first_bad_item(items, said):
+    with pytest.raises(LidiagError, match=said):
+        check(MultiVectors.pack(items), CARD, "document", ["one", "two"])
+
+
+def test_rows_need_not_be_unit_where_the_model_does_not_promise_it():
+    check(MultiVectors.pack([UNIT * 2, UNIT]), CARD.model_copy(update={"unit_rows": False}), "document", ["one", "two"])
