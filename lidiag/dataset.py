@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lidiag.errors import LidiagError
+from lidiag.errors import LidiagError, unknown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,14 +21,53 @@ MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Page:
-    """A page image that is decoded only when it is asked for; `source` is a file or the encoded bytes."""
+class DataOptions:
+    """How a collection is to be loaded.
 
-    source: Path | bytes
+    `parameters` is the `?key=value` of its name; `data_dir` a local mirror of what the hub holds.
+    """
+
+    split: str | None = None
+    revision: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
+    data_dir: Path | None = None
+
+    def require(self, dataset: str, known: Sequence[str], *, revision: bool = False) -> None:
+        """Refuse a parameter that `dataset` does not read, and a revision where it has none.
+
+        Raises:
+            LidiagError: a key of `parameters` is not in `known`, or there is a revision and `revision` is false.
+        """
+        for key in self.parameters:
+            if key not in known:
+                raise unknown(f"parameter of {dataset}", key, known, "the README's table of collections")
+        if self.revision is not None and not revision:
+            raise LidiagError(f"{dataset} has no revisions, and {self.revision!r} is asked for.", f"Leave out @{self.revision}.")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page image that is decoded only when it is asked for; `source` is a file, the encoded bytes, or what makes them."""
+
+    source: Path | bytes | Callable[[], bytes]
 
     def bytes(self) -> bytes:
-        """Return the encoded image."""
-        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+        """Return the encoded image.
+
+        Raises:
+            LidiagError: the file cannot be read.
+        """
+        if isinstance(self.source, bytes):
+            return self.source
+        if not isinstance(self.source, Path):
+            return self.source()
+        try:
+            return self.source.read_bytes()
+        except OSError as error:
+            raise LidiagError(
+                f"The page {self.source} cannot be read: {error.strerror or error}.", "Put it back, or mend its path."
+            ) from error
 
     def open(self) -> Image.Image:
         """Decode as RGB.
@@ -38,9 +77,10 @@ class Page:
         """
         from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - Pillow is not needed for text
 
-        where = self.source if isinstance(self.source, Path) else f"an image of {len(self.source)} bytes"
+        encoded = self.bytes()
+        where = self.source if isinstance(self.source, Path) else f"an image of {len(encoded)} bytes"
         try:
-            image = Image.open(io.BytesIO(self.bytes()))
+            image = Image.open(io.BytesIO(encoded))
             if image.width * image.height > MAX_PIXELS:
                 raise LidiagError(
                     f"{where} claims {image.width} x {image.height} pixels, above the {MAX_PIXELS:,} allowed.", "Shrink it or leave it out."
@@ -80,7 +120,7 @@ class Dataset:
 
     A document without judgement is unjudged; "non-relevant" in every measure means not judged relevant. `groups` says
     which queries share a fact, by query id, where that is known: they are one unit of the statistics. `facets` holds what
-    a generated collection knows of a document, by document id.
+    a generated collection knows of a document, by document id. `notes` are sentences that the report is to carry.
     """
 
     name: str
@@ -91,6 +131,7 @@ class Dataset:
     language: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     facets: Mapping[str, Mapping[str, str | int | float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
