@@ -76,6 +76,8 @@ class Result(_Part):
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     claims: tuple[Claim, ...] = ()
+    formulas: dict[str, str] = Field(default_factory=dict, description="how each measurement is defined")
+    source: str = Field("", description="where the measure comes from: a paper, or empty for ours")
 
     def judged(self) -> Judged:
         """Return what a gate needs to know."""

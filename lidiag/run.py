@@ -250,6 +250,8 @@ def _result(outcome: battery.Outcome, dataset: str) -> Result:
         measurements=tuple(findings.measurements),
         findings=tuple(findings.findings),
         claims=tuple(findings.claims),
+        formulas=dict(probe.formulas),
+        source="" if probe.source is None else str(probe.source),
     )
 
 
