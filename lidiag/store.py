@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 import torch
 from safetensors import SafetensorError
 
+from lidiag import packed
 from lidiag.card import ModelCard
 from lidiag.errors import LidiagError
 from lidiag.files import sha256, write_atomically, write_text
@@ -110,17 +111,34 @@ class Store:
             path = shards / f"{number:06d}.safetensors"
             part = self._open(path)
             if part is None:
-                part = self._encode_shard(job, chosen, advance)
-                self._save(part, path)
+                write_atomically(path, self._encode_shard(job, chosen, advance).save)
+                self._seal(path, len(chosen), {})
+                part = MultiVectors.load(path)
             else:
                 advance(len(chosen))
             parts.append(part)
-        place = {job.digests[i]: row for row, i in enumerate(order)}
-        packed = MultiVectors.concat(parts).select([place[digest] for digest in job.digests])
-        self._save(packed, whole, {"model": job.card.name, "revision": job.card.revision, "side": job.side})
+        self._pack(job, order, parts, whole)
         shutil.rmtree(shards, ignore_errors=True)
         advance(copies)
-        return packed
+        vectors = self._open(whole)
+        if vectors is None:
+            raise LidiagError(f"{whole} did not come back from the disk as it was written.", "Check the disk, or set LIDIAG_CACHE to another one.")
+        return vectors
+
+    def _pack(self, job: Job[Item], order: Sequence[int], parts: Sequence[MultiVectors], whole: Path) -> None:
+        """Write the whole set in its own order from the mapped shards."""
+        seats = [(part, row) for part in parts for row in range(len(part))]
+        seat = {job.digests[i]: seats[k] for k, i in enumerate(order)}
+        chosen = [seat[digest] for digest in job.digests]
+        lengths = torch.tensor([int(part.offsets[row + 1] - part.offsets[row]) for part, row in chosen], dtype=torch.int64)
+        small: dict[str, torch.Tensor] = {}
+        for name in ("pooled", "cut"):
+            columns = [getattr(part, name) for part in parts]
+            if all(column is not None for column in columns):
+                small[name] = torch.stack([getattr(part, name)[row] for part, row in chosen])
+        items = (part[row] for part, row in chosen)
+        write_atomically(whole, lambda path: packed.write(path, lengths, parts[0].dim, items, small))
+        self._seal(whole, len(chosen), {"model": job.card.name, "revision": job.card.revision, "side": job.side})
 
     def _encode_shard(self, job: Job[Item], chosen: Sequence[int], advance: Callable[[int], None]) -> MultiVectors:
         parts: list[MultiVectors] = []
@@ -146,9 +164,8 @@ class Store:
         check(vectors, job.card, job.side, [job.names[i] for i in batch])
         return vectors
 
-    def _save(self, vectors: MultiVectors, path: Path, about: dict[str, str] | None = None) -> None:
-        write_atomically(path, vectors.save)
-        write_text(path.with_suffix(".json"), json.dumps((about or {}) | {"sha256": sha256(path), "items": len(vectors)}))
+    def _seal(self, path: Path, items: int, about: dict[str, str]) -> None:
+        write_text(path.with_suffix(".json"), json.dumps(about | {"sha256": sha256(path), "items": items}))
 
     def _open(self, path: Path) -> MultiVectors | None:
         """Map a finished file; one that is damaged is reported and encoded again."""

@@ -3,6 +3,7 @@ import hashlib
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lidiag.card import ModelCard
 from lidiag.errors import LidiagError
@@ -156,3 +157,25 @@ def test_vectors_that_cannot_be_right_are_refused_by_the_name_of_the_first_bad_i
 
 def test_rows_need_not_be_unit_where_the_model_does_not_promise_it():
     check(MultiVectors.pack([UNIT * 2, UNIT]), CARD.model_copy(update={"unit_rows": False}), "document", ["one", "two"])
+
+
+def test_pooled_vectors_and_cuts_are_kept_beside_the_tokens(tmp_path):
+    model = Model()
+
+    def encode(texts):
+        tokens = model(texts)
+        pooled = torch.tensor([[float(len(text)), 1.0] for text in texts])
+        return MultiVectors(tokens.vectors, tokens.offsets, pooled, torch.tensor([len(text) > 3 for text in texts]))
+
+    for _ in range(2):
+        vectors = Store(tmp_path).fetch(job(TEXTS, encode))
+        assert vectors.pooled[:, 0].tolist() == [len(text) for text in TEXTS]
+        assert vectors.cut.tolist() == [len(text) > 3 for text in TEXTS]
+
+
+def test_a_packed_file_is_a_safetensors_file_like_any_other(tmp_path):
+    Store(tmp_path).fetch(job(TEXTS, Model()))
+    (file,) = tmp_path.rglob("*.safetensors")
+    tensors = load_file(file)
+    assert torch.equal(tensors["vectors"], torch.cat([Model().one(text) for text in TEXTS]))
+    assert tensors["offsets"].tolist() == [0, 3, 3, 4, 7, 9, 13, 14]
