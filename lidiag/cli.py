@@ -67,7 +67,7 @@ def run(  # noqa: PLR0913 - the options of one command
             soft_wrap=True,
         )
     from lidiag.progress import Bars  # noqa: PLC0415 - what follows needs torch, and --help must not
-    from lidiag.run import Request, best_device, quiet_libraries
+    from lidiag.run import Request, best_device, checked_device, quiet_libraries
     from lidiag.run import run as run_suites
 
     quiet_libraries()
@@ -79,7 +79,7 @@ def run(  # noqa: PLR0913 - the options of one command
         out=out or _default_folder(model, suites),
         queries=queries,
         seed=seed,
-        device=device or best_device(),
+        device=checked_device(device) if device else best_device(),
         dtype=_dtype(dtype),
         batch_size=batch_size,
         limit=limit,

@@ -25,6 +25,7 @@ from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
 from lidiag.findings import Findings
 from lidiag.gate import judge
+from lidiag.measurement import Skip
 from lidiag.probe import Probe
 from lidiag.report import DataUsed, Environment, Report, Result, SuiteUsed
 from lidiag.report import read as read_report
@@ -74,6 +75,19 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def checked_device(name: str) -> str:
+    """Return the device's name if this machine has it.
+
+    Raises:
+        LidiagError: torch knows no such device, or it is not here.
+    """
+    try:
+        torch.ones(1, device=name).item()  # `meta` makes a tensor and has no numbers
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise LidiagError(f"The device {name!r} is not here.", f"The best one here is {best_device()}; torch's names are cpu, cuda, cuda:1, mps.") from None
+    return name
+
+
 def quiet_libraries() -> None:
     """Keep the bars and advice of model libraries off the terminal; their errors still come through."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -108,11 +122,16 @@ def run(request: Request, watch: Watch) -> Report:
     results: list[Result] = []
     said: list[tuple[str, str, Findings]] = []
     for dataset in datasets:
-        bench, facts = _bench(dataset, encoder, request, watch)
+        try:
+            bench = _bench(dataset, encoder, request, watch)
+        except Skip as skip:
+            data.append(_used(dataset, None))
+            results += [_result(battery.Outcome(probe, "skipped", str(skip), 0.0, Findings(())), dataset.name) for probe in probes]
+            continue
         stages.done("encode")
         outcomes = battery.measure(probes, bench, watch)
         stages.done("probes")
-        data.append(facts)
+        data.append(_used(dataset, bench))
         results += [_result(outcome, dataset.name) for outcome in outcomes]
         said += [(dataset.name, outcome.probe.name, outcome.findings) for outcome in outcomes if outcome.status == "passed"]
     for note in dict.fromkeys(store.notes + store.repairs):
@@ -190,28 +209,28 @@ def _limited(dataset: Dataset, request: Request) -> Dataset:
     return dataclasses.replace(dataset, queries=queries, documents=documents, relevance=relevance, notes=(*dataset.notes, note))
 
 
-def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -> tuple[Bench, DataUsed]:
+def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -> Bench:
+    """Encode a collection; raise Skip where the model cannot read its documents."""
+    card = encoder.adapter.card
+    if not dataset.modalities & set(card.modalities):
+        mine, theirs = " and ".join(card.modalities), " and ".join(sorted(dataset.modalities)) or "empty"
+        raise Skip(f"{card.name} reads {mine}, and the documents of {dataset.name} are {theirs}")
     judged = [q for q in dataset.queries if any(grade > 0 for grade in dataset.relevance.get(q.id, {}).values())]
     if not judged:
         raise LidiagError(f"No query of {dataset.name} has a relevant document.", "Check its judgements: a grade above 0 is relevant.")
-    with watch.stage(f"Encoding {len(dataset.documents)} documents of {dataset.name}", len(dataset.documents)) as advance:
+    with watch.stage(f"Encoding {len(dataset.documents):,} documents of {dataset.name}", len(dataset.documents)) as advance:
         documents = encoder.documents(dataset.documents, advance)
-    with watch.stage(f"Encoding {len(judged)} queries of {dataset.name}", len(judged)) as advance:
+    with watch.stage(f"Encoding {len(judged):,} queries of {dataset.name}", len(judged)) as advance:
         queries = encoder.queries([query.text for query in judged], advance)
-    if queries.dim != documents.dim:
-        raise LidiagError(
-            f"{encoder.adapter.card.name} gives queries {queries.dim} dimensions and documents {documents.dim}.", "Mend the adapter."
-        )
+    if not len(queries.vectors) or not len(documents.vectors):
+        side = "documents" if len(queries.vectors) else "queries"
+        raise LidiagError(f"{card.name} gives the {side} of {dataset.name} not a single token vector.", "Run `lidiag check` on the model.")
     counted = [i for i, length in enumerate(queries.lengths.tolist()) if length]
-    if len(counted) < len(judged):
-        queries = queries.select(counted)
-    if not counted:
-        raise LidiagError(f"No query of {dataset.name} has a single token vector.", "Run `lidiag check` on the model.")
-    bench = Bench(
+    return Bench(
         dataset=dataset,
         adapter=encoder.adapter,
         query_ids=[judged[i].id for i in counted],
-        queries=queries,
+        queries=queries if len(counted) == len(judged) else queries.select(counted),
         documents=documents,
         encode_documents=encoder.documents,
         encode_queries=encoder.queries,
@@ -219,20 +238,26 @@ def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -
         device=request.device,
         tiling=Tiling(),
     )
-    left_out = {"no positive judgement": len(dataset.queries) - len(judged), "no token vector": len(judged) - len(counted)}
-    facts = DataUsed(
+
+
+def _used(dataset: Dataset, bench: Bench | None) -> DataUsed:
+    """Say what of a collection counted; nothing did where it was skipped."""
+    judged = [q for q in dataset.queries if any(grade > 0 for grade in dataset.relevance.get(q.id, {}).values())]
+    counted = len(bench) if bench else 0
+    left_out = {"no positive judgement": len(dataset.queries) - len(judged)}
+    left_out |= {"no token vector": len(judged) - counted} if bench else {"skipped": len(judged)}
+    return DataUsed(
         name=dataset.name,
         revision=dataset.revision,
         fingerprint=dataset.fingerprint,
-        documents=len(documents),
-        queries=len(counted),
+        documents=len(dataset.documents),
+        queries=counted,
         left_out=left_out,
-        empty_documents=int((documents.lengths == 0).sum()),
-        document_vectors=len(documents.vectors),
-        query_vectors=len(queries.vectors),
+        empty_documents=int((bench.lengths == 0).sum()) if bench else 0,
+        document_vectors=len(bench.documents.vectors) if bench else 0,
+        query_vectors=len(bench.queries.vectors) if bench else 0,
         notes=dataset.notes,
     )
-    return bench, facts
 
 
 def _result(outcome: battery.Outcome, dataset: str) -> Result:
