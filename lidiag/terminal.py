@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from tabulate import tabulate
 
+from lidiag.advice import advise, table
 from lidiag.measurement import Measurement
 from lidiag.report import Report, Result
 
@@ -35,9 +36,11 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
         yield from _wrapped(data.notes, "   note: ")
     if report.limit is not None:
         yield f"LIMITED to {report.limit} queries: a first look, not a result to submit."
-    for result in report.results:
-        yield ""
-        yield from _result(result, everything=everything, several=len(report.data) > 1)
+    for data in report.data:
+        for result in (result for result in report.results if result.dataset == data.name):
+            yield ""
+            yield from _result(result, everything=everything, several=len(report.data) > 1)
+        yield from _advice(report, data.name)
     if report.gates:
         yield ""
         yield from _gates(report)
@@ -58,6 +61,16 @@ def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]
     hidden = len(result.measurements) - len(rows)
     if hidden:
         yield f"  ({hidden} more: lidiag show --all)"
+
+
+def _advice(report: Report, dataset: str) -> Iterator[str]:
+    advice = advise(report, dataset)
+    if advice is None:
+        return
+    yield ""
+    yield "Pooling advice" + (f" on {dataset}" if len(report.data) > 1 else "")
+    yield table(advice)
+    yield from _wrapped(advice.words(), "  ")
 
 
 def _headline(m: Measurement) -> bool:
@@ -85,7 +98,9 @@ def _gates(report: Report) -> Iterator[str]:
         limit = "" if gate.limit is None else f" {gate.op} {number(gate.limit)}"
         observed = "" if gate.observed is None else f": {number(gate.observed)}"
         place = str(gate).replace(f"{gate.probe} ", "", 1)
-        yield from _wrapped([f"{gate.status.upper()}  {gate.probe}: {place}{limit}{observed}" + (f" ({gate.why})" if gate.why else "")], "  ")
+        yield from _wrapped(
+            [f"{gate.status.upper()}  {gate.probe}: {place}{limit}{observed}" + (f" ({gate.why})" if gate.why else "")], "  "
+        )
         if gate.status == "failed":
             yield from _wrapped([gate.reason], "          ")
 
