@@ -56,10 +56,7 @@ def run(  # noqa: PLR0913 - the options of one command
     Without options: builtin:lexical on builtin:facts, suite robustness. Name your own model with --model.
     """
     console = Console(stderr=True)
-    if offline or _true(os.environ.get("HF_HUB_OFFLINE")):
-        # Read by huggingface_hub at its import, so it must stand here before that.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        offline = True
+    offline = _offline(offline)
     if model == DEFAULT_MODEL and not data:
         console.print(
             f"Running {DEFAULT_MODEL}, the built-in model, on built-in data. Measure your own: lidiag run --model NAME --data FOLDER",
@@ -166,6 +163,45 @@ def show(
 
 
 @app.command()
+def explain(  # noqa: PLR0913, PLR0917 - the options of one command
+    query: Annotated[str, typer.Option(help="The query's text.")],
+    document: Annotated[str, typer.Option(help="A text file, a page image, or the id of a document of --data.")],
+    model: Annotated[str, typer.Option(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")] = DEFAULT_MODEL,
+    data: Annotated[str | None, typer.Option(help="The collection that the document is of.")] = None,
+    spikes: Annotated[int, typer.Option(help="Distractor vectors to inject, means of four query vectors each; 0 for none.", min=0)] = 25,
+    out: Annotated[Path, typer.Option(help="Folder for explanation.html and explanation.png.")] = Path("lidiag-explanation"),
+    seed: Annotated[int, typer.Option(help="Seed of the draw of spikes.", min=0)] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; default: the best there is.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
+) -> None:
+    """Draw which query token matched which word or patch, clean and with injected distractors."""
+    offline = _offline(offline)
+    from lidiag import catalog, explanation, heatmap  # noqa: PLC0415 - what follows needs torch, and --help must not
+    from lidiag.adapter import LoadOptions  # noqa: PLC0415
+    from lidiag.attribution import attribute  # noqa: PLC0415
+    from lidiag.dataset import DataOptions  # noqa: PLC0415
+    from lidiag.run import best_device, checked_device, quiet_libraries  # noqa: PLC0415
+
+    quiet_libraries()
+    if data is None:
+        chosen = explanation.document_from_file(Path(document).expanduser())
+    else:
+        documents = {item.id: item for item in catalog.dataset(data, DataOptions(offline=offline)).documents}
+        if document not in documents:
+            raise unknown(f"document of {data}", document, documents, "the collection's corpus")
+        chosen = documents[document]
+    options = LoadOptions(device=checked_device(device) if device else best_device(), dtype=_dtype(dtype), offline=offline)
+    attribution = attribute(catalog.model(model, options), query, chosen, spikes=spikes, seed=seed)
+    heatmap.draw(attribution, out / "explanation.png")
+    explanation.write(attribution, out / "explanation.html")
+    hijacked = sum(match.hijacked for match in attribution.matches)
+    typer.echo(f"Score {attribution.score:.3f}; with {spikes} spikes {attribution.injected_score:.3f}: {hijacked} of {len(attribution.matches)} query tokens hijacked.")
+    typer.echo(str(out / "explanation.html"))
+    typer.echo(str(out / "explanation.png"))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a report."""
     from lidiag import report as reports  # noqa: PLC0415
@@ -227,5 +263,9 @@ def _default_folder(model: str, suites: tuple[str, ...]) -> Path:
     return Path("lidiag-runs") / plain[:80] / chosen[:80]
 
 
-def _true(value: str | None) -> bool:
-    return (value or "").strip().lower() in {"1", "true", "yes", "on"}
+def _offline(asked: bool) -> bool:
+    """Tell whether no hub may be asked, by the option or HF_HUB_OFFLINE, and let the hub's own client know."""
+    asked = asked or os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
+    if asked:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub at its import, which comes later
+    return asked
