@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.patches
@@ -22,22 +21,42 @@ _WARM = (0.85, 0.22, 0.10)
 
 def draw(attribution: Attribution, path: Path) -> None:
     """Write the picture as PNG, whole or not at all."""
-    figure = Figure(figsize=(14, 9), dpi=110, layout="constrained")
+    lines = min(len(_lines(attribution.document.text)), _MOST_LINES)
+    height = 8.0 if attribution.document.page is not None else max(2.0, 0.24 * lines)
+    figure = Figure(figsize=(14, height + 1.8), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    panels: Sequence[Axes] = figure.subplots(1, 2)
+    rows = figure.subplots(2, 2, height_ratios=(height, 0.6))
     hijacked = sum(match.hijacked for match in attribution.matches)
-    titles = [f"clean: score {attribution.score:.2f}"]
-    titles.append(f"{attribution.injected} spikes injected: score {attribution.injected_score:.2f}, {hijacked} of {len(attribution.matches)} query tokens hijacked")
-    for axes, title, clean in zip(panels, titles, (True, False), strict=True):
+    attacked = f"{attribution.injected} spikes injected: score {attribution.injected_score:.2f}, "
+    attacked += f"{hijacked} of {len(attribution.matches)} query tokens hijacked"
+    for column, (title, clean) in enumerate(((f"clean: score {attribution.score:.2f}", True), (attacked, False))):
+        axes, strip = rows[0][column], rows[1][column]
         axes.set_title(title, fontsize=11)
         axes.set_axis_off()
+        strip.set_axis_off()
         shares = attribution.shares(clean=clean)
         if attribution.document.page is not None:
             _page(axes, attribution, shares)
         else:
             _text(axes, attribution, shares)
-    figure.suptitle(f"{attribution.query}\n{attribution.model}", fontsize=12)
+        _query(strip, attribution, clean=clean)
+    figure.suptitle(f"{attribution.query}\n{attribution.model}", fontsize=12, parse_math=False)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def _query(axes: Axes, attribution: Attribution, *, clean: bool) -> None:
+    """Write the query's tokens with the similarity each reached, crossed out where it was hijacked."""
+    place = 0.0
+    for match in attribution.matches:
+        lost = match.hijacked and not clean
+        number = match.injected if lost else match.similarity
+        word = f"{match.label.text or match.label.type} {number:.2f}"
+        row, column = divmod(place, 100)
+        if column + len(word) > 100:  # noqa: PLR2004 - characters in a line
+            row, column, place = row + 1, 0.0, (row + 1) * 100
+        colour, style = (_WARM, "italic") if lost else ("black", "normal")
+        axes.text(column / 100, 1 - 0.3 * row, word, transform=axes.transAxes, fontsize=8, color=colour, style=style, va="top", parse_math=False)
+        place += len(word) + 3
 
 
 def _page(axes: Axes, attribution: Attribution, shares: NDArray[np.float64]) -> None:
@@ -68,7 +87,7 @@ def _text(axes: Axes, attribution: Attribution, shares: NDArray[np.float64]) -> 
     most = heat.max() or 1.0
     lines = _lines(text)
     axes.set_xlim(0, _COLUMNS)
-    axes.set_ylim(max(len(lines[:_MOST_LINES]) + 1, 24), -1)
+    axes.set_ylim(min(len(lines), _MOST_LINES) + 0.5, -0.7)
     for row, (start, end) in enumerate(lines[:_MOST_LINES]):
         for column, position in enumerate(range(start, end)):
             if heat[position] > 0:
