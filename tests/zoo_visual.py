@@ -5,13 +5,22 @@ Each is under 1 MB, seeded, and goes through the real `save_pretrained`, so that
 
 from __future__ import annotations
 
+import io
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import transformers
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from lidiag.dataset import Document, Page
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 
 WIDTH = 32
 _QWEN_TOKENS = [
@@ -43,6 +52,30 @@ def page(text: str = "", size: tuple[int, int] = (220, 300), colour: str = "whit
     image = Image.new("RGB", size, colour)
     ImageDraw.Draw(image).multiline_text((10, 10), text, fill="black")
     return image
+
+
+def document(image: Image.Image, name: str = "d") -> Document:
+    """Make a document of a page."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return Document(name, page=Page(buffer.getvalue()))
+
+
+def changed(folder: Path, copy: Path, edit: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Path:
+    """Copy a checkpoint with its weights edited."""
+    shutil.copytree(folder, copy)
+    path = next(copy.glob("*model.safetensors"))
+    weights = {name: tensor.clone().contiguous() for name, tensor in edit(load_file(path)).items()}
+    path.unlink()
+    save_file(weights, path, {"format": "pt"})
+    return copy
+
+
+def rewritten(folder: Path, file: str, **values: object) -> Path:
+    """Set values of a JSON file."""
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return folder
 
 
 def byte_tokenizer(special: list[str], pad: str, bos: str | None = None, eos: str | None = None) -> transformers.PreTrainedTokenizerFast:

@@ -56,14 +56,32 @@ def locate(name: str, options: LoadOptions) -> Source:
     told = checkpoint.config(own.folder, "adapter_config.json")
     if not told:
         return Source(own)
-    if (own.folder / "config.json").exists() and any(own.folder.glob("model*.safetensors")):
+    if _is_whole(own.folder):
         return Source(own, own)
     base = told.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise LidiagError(f"The adapter {name} does not name its base model.", "Set base_model_name_or_path in its adapter_config.json.")
-    beside = own.folder / base
-    revision = told.get("revision") if not Path(base).is_dir() else None
-    return Source(own, checkpoint.find(str(beside) if beside.is_dir() else base, dataclasses.replace(options, revision=revision)))
+    here = base_here(own.folder)
+    revision = None if here else told.get("revision")
+    return Source(own, checkpoint.find(str(here or base), dataclasses.replace(options, revision=revision)))
+
+
+def base_here(folder: Path) -> Path | None:
+    """Return the folder of an adapter's base where it needs no hub: itself, or the path that adapter_config.json gives."""
+    base = checkpoint.config(folder, "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        return None
+    return folder if _is_whole(folder) else next((path for path in (folder / base, Path(base)) if path.is_dir()), None)
+
+
+def trains(folder: Path, layer: str) -> bool:
+    """Return whether an adapter's configuration names a layer among those it changes or brings along."""
+    told = checkpoint.config(folder, "adapter_config.json")
+    return layer in f"{told.get('target_modules')} {told.get('modules_to_save')}"
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "config.json").exists() and any(folder.glob("model*.safetensors"))
 
 
 def weights(kind: Any, source: Source, options: LoadOptions, placement: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:

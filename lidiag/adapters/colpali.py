@@ -40,15 +40,17 @@ def claims(folder: Path) -> str | None:
     """Say what in the files makes this a model of colpali-engine; None where nothing does."""
     if (folder / "modules.json").exists():
         return None
-    if named := _named(folder):
-        return f"config.json names {named}"
-    adapter = checkpoint.config(folder, "adapter_config.json")
-    if adapter and not (folder / "config.json").exists():
-        trained = f"{adapter.get('target_modules')} {adapter.get('modules_to_save')}"
-        if kind := _by_processor(folder):
-            return f"it is an adapter (adapter_config.json) whose processor is {_FAMILIES[kind]}"
-        if _HEAD in trained:
-            return f"adapter_config.json trains {_HEAD}, the projection of colpali-engine's models"
+    if not (folder / "adapter_config.json").exists():
+        named = _named(folder)
+        return f"config.json names {named}" if named else None
+    if base := _loading.base_here(folder):
+        named = _named(base)
+        return f"it is an adapter (adapter_config.json) on a base whose config.json names {named}" if named else None
+    if _loading.trains(folder, _HEAD):
+        return f"adapter_config.json trains {_HEAD}, the projection of colpali-engine's models"
+    kind = _by_processor(folder)
+    if kind and not _loading.trains(folder, "embedding_proj_layer"):  # transformers' own models share three processors' names
+        return f"it is an adapter (adapter_config.json) whose processor is {_FAMILIES[kind]}"
     return None
 
 
@@ -102,9 +104,13 @@ def _engine(name: str) -> ModuleType:
 
 
 def _family(source: _loading.Source) -> str:
-    family = _named(source.whole.folder) or _by_processor(source.own.folder)
+    named = checkpoint.architectures(source.whole.folder)
+    family = _named(source.whole.folder)
+    if family is None and source.base is not None and not any(name.endswith("ForRetrieval") for name in named):
+        # The base is a vision-language model without a head; the adapter's own processor says for which family.
+        family = _by_processor(source.own.folder)
     if family is None:
-        said = ", ".join(checkpoint.architectures(source.whole.folder)) or "no architecture"
+        said = ", ".join(named) or "no architecture"
         raise LidiagError(
             f"The config.json of {source.whole.name} names {said}; colpali: reads {', '.join(_FAMILIES)}.",
             "Name another adapter, or save the model with colpali-engine.",

@@ -20,6 +20,7 @@ _FAMILIES = {
     "ColQwen2ForRetrieval": "ColQwen2Processor",
     "ColModernVBertForRetrieval": "ColModernVBertProcessor",
 }
+_HEAD = "embedding_proj_layer"
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ def claims(folder: Path) -> str | None:
     """Say what in the files makes this such a model; None where nothing does."""
     if (folder / "modules.json").exists():
         return None
-    named = _named(folder)
-    return f"config.json names {named}" if named else None
+    if not (folder / "adapter_config.json").exists():
+        named = _named(folder)
+        return f"config.json names {named}" if named else None
+    if base := _loading.base_here(folder):
+        named = _named(base)
+        return f"it is an adapter (adapter_config.json) on a base whose config.json names {named}" if named else None
+    return f"adapter_config.json trains {_HEAD}, the projection of transformers' models" if _loading.trains(folder, _HEAD) else None
 
 
 def load(name: str, options: LoadOptions) -> VisualModel:
