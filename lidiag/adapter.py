@@ -11,6 +11,7 @@ from torch import nn
 from lidiag.card import ModelCard as ModelCard
 from lidiag.dataset import Document
 from lidiag.errors import LidiagError, unknown
+from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 
 Parameters = TypeVar("Parameters")
@@ -67,13 +68,10 @@ def text_of(document: Document, model: str) -> str:
     """Return what a model that reads text sees of a document.
 
     Raises:
-        LidiagError: the document is a page without text.
+        Skip: the document is a page without text.
     """
     if document.page is not None and not document.text:
-        raise LidiagError(
-            f"Document {document.id!r} is a page image without text, and {model} reads text only.",
-            "Name a model that reads pages, or add the pages' text to the collection.",
-        )
+        raise Skip(f"{model} reads text only, and document {document.id!r} is a page image without text")
     return document.text
 
 

@@ -13,6 +13,7 @@ from lidiag.adapter import LoadOptions, States
 from lidiag.adapters import builtin
 from lidiag.dataset import Document, Page
 from lidiag.errors import LidiagError
+from lidiag.measurement import Skip
 from tests.shared import SHARED, needs_shared
 
 TEXTS = ["The propeller's slipstream over a wing", "wing", "of the and", "", "wing wing wing"]
@@ -106,8 +107,8 @@ def test_an_unknown_name_is_refused_with_the_nearest():
         builtin.load("lexcal", LoadOptions())
 
 
-def test_a_page_without_text_is_refused_by_name():
-    with pytest.raises(LidiagError, match="'p7' is a page image"):
+def test_a_page_without_text_is_skipped_by_name():
+    with pytest.raises(Skip, match="'p7' is a page image"):
         lexical().documents([Document("p7", page=Page(b""))])
 
 

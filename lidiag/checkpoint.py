@@ -1,0 +1,259 @@
+"""A model's files: where they lie, which revision they are, and what may be read of them.
+
+Nothing is loaded here. Weights are read from safetensors only: a pickle can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lidiag.adapter import LoadOptions
+from lidiag.errors import LidiagError
+from lidiag.files import sha256
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# An unreachable hub is retried for minutes by its own client; a look-up answers within a second or not at all.
+_HUB_SECONDS = 4.0
+# Of a config: real ones stay below 100 kB, an index of shards below 5 MB.
+_JSON_BYTES = 2**24
+_CONFIGS = ["*config*.json", "modules.json", "artifact.metadata"]
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "*.jinja", "artifact.metadata"]
+_PICKLED_WEIGHTS = re.compile(r"(pytorch_model|model|adapter_model|consolidated|weights)[\w.-]*\.(bin|pt|pth|pkl|ckpt)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder of model files, the name that reports give it, and the revision of its content (40 hex digits)."""
+
+    folder: Path
+    name: str
+    revision: str
+
+
+def find(name: str, options: LoadOptions) -> Checkpoint:
+    """Return a folder by its path, or a hub's `org/name`, downloaded where it is not in the cache yet.
+
+    Raises:
+        LidiagError: there is no such model or revision, the hub cannot be reached, the weights are pickled, or remote code
+            is allowed without a pinned commit.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        revision = content_revision(folder)
+        if options.revision and not revision.startswith(options.revision):
+            raise LidiagError(
+                f"{name} is not revision {options.revision}: its files' content has the hash {revision}.",
+                "Leave the revision out, or name the content hash.",
+            )
+        checkpoint = Checkpoint(folder, f"local/{folder.resolve().name}", revision)
+    else:
+        folder = snapshot(name, options)
+        checkpoint = Checkpoint(folder, name, folder.name)
+    refuse_pickles(checkpoint)
+    return checkpoint
+
+
+def snapshot(name: str, options: LoadOptions, *, weights: bool = True) -> Path:
+    """Return the local folder of a hub's model, named by its commit; without `weights` its configs only.
+
+    Raises:
+        LidiagError: as `find`.
+    """
+    from huggingface_hub import constants, snapshot_download  # noqa: PLC0415 - models only
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError  # noqa: PLC0415 # pyright: ignore[reportPrivateImportUsage] - its transport's base error
+
+    if not _HUB_NAME.fullmatch(name):
+        raise LidiagError(
+            f"There is no folder {name}, and it is not of the form org/name.", "Name a folder, or a model as it is on the hub."
+        )
+    if options.trust_remote_code and not _COMMIT.fullmatch(options.revision or ""):
+        raise LidiagError(
+            f"Remote code of {name} is only run at a pinned commit, not at {options.revision or 'whatever is newest'}.",
+            f"Name the 40 hex digits of the commit that you have read: {name}@COMMIT.",
+        )
+    offline = options.offline or constants.is_offline_mode()
+    unreachable = None if offline else _cause_of_silence(name, options.revision)
+    patterns = (_FILES + (["*.py"] if options.trust_remote_code else [])) if weights else _CONFIGS
+    try:
+        path = snapshot_download(
+            name, revision=options.revision, allow_patterns=patterns, local_files_only=offline or unreachable is not None
+        )
+    except LocalEntryNotFoundError as error:
+        why = f"the hub cannot be reached ({unreachable})" if unreachable else "this run is offline"
+        raise LidiagError(
+            f"{name}{f'@{options.revision}' if options.revision else ''} is not in the local cache, and {why}.",
+            "Mend the connection, download it beforehand, or name a folder.",
+        ) from error
+    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+        raise LidiagError(f"{name} cannot be downloaded: {_first_line(error)}", "Check the name, the connection and the disk.") from error
+    return Path(path)
+
+
+def _cause_of_silence(name: str, revision: str | None) -> str | None:
+    """Ask the hub for the model; return why there is no answer, or None when there is one.
+
+    Raises:
+        LidiagError: the hub answers that there is no such model or revision, or none for this user.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415 - models only
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError  # noqa: PLC0415 # pyright: ignore[reportPrivateImportUsage]
+
+    answer: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS)
+            answer.append(None)
+        except (HfHubHTTPError, HTTPError, OSError) as error:
+            answer.append(error)
+
+    # A name server that does not answer is outside every time-out of the client; a thread can be left behind.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_HUB_SECONDS)
+    if not answer:
+        return f"no answer within {_HUB_SECONDS:g} s"
+    match answer[0]:
+        case None:
+            return None
+        case GatedRepoError():
+            raise LidiagError(f"{name} is gated on the hub.", "Accept its terms there and set HF_TOKEN.") from answer[0]
+        case RepositoryNotFoundError():
+            raise LidiagError(
+                f"There is no model {name} on the hub, or it is private.", "Check the spelling; for a private one set HF_TOKEN."
+            ) from answer[0]
+        case RevisionNotFoundError():
+            raise LidiagError(
+                f"{name} has no revision {revision} on the hub.", "Name a commit, a tag or a branch that exists."
+            ) from answer[0]
+        case error:
+            return _first_line(error)
+
+
+def content_revision(folder: Path) -> str:
+    """Return the first 40 hex digits of a SHA-256 over the paths and contents of a folder's files; hidden ones are left out."""
+    digest = hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    for name, path in sorted(files.items()):
+        if not any(part.startswith(".") or part == "__pycache__" for part in PurePosixPath(name).parts):
+            digest.update(f"{name}\0{sha256(path)}\n".encode())
+    return digest.hexdigest()[:40]
+
+
+def refuse_pickles(checkpoint: Checkpoint) -> None:
+    """Refuse weights that are only there as a pickle.
+
+    Raises:
+        LidiagError: the folder, or one of the modules that its modules.json names, has pickled weights and no safetensors.
+    """
+    for folder in weight_folders(checkpoint.folder):
+        pickles = sorted(path.name for path in folder.glob("*") if _PICKLED_WEIGHTS.fullmatch(path.name))
+        if pickles and not any(folder.glob("*.safetensors")):
+            where = folder.relative_to(checkpoint.folder).as_posix()
+            raise LidiagError(
+                f"{checkpoint.name} has its weights as a pickle only ({where}/{pickles[0]}), which can run code when it is read.",
+                "Convert it to safetensors, or ask its authors to.",
+            )
+
+
+def weight_folders(folder: Path) -> list[Path]:
+    """Return the folder and those of its modules, as far as they exist.
+
+    Raises:
+        LidiagError: modules.json is not a list of modules within the folder.
+    """
+    paths = [module["path"] for module in modules(folder)]
+    return [path for path in dict.fromkeys([folder, *(folder / path for path in paths)]) if path.is_dir()]
+
+
+def modules(folder: Path) -> list[dict[str, str]]:
+    """Return what modules.json lists, each with `type` and `path`; nothing where there is none.
+
+    Raises:
+        LidiagError: it is not a list of modules within the folder.
+    """
+    path = folder / "modules.json"
+    if not path.exists():
+        return []
+    listed = read_json(path)
+    wrong = LidiagError(f"{path} is not a list of modules, each with a type and a path within the folder.", "Save the model again.")
+    if not isinstance(listed, list):
+        raise wrong
+    rows: list[dict[str, str]] = []
+    for row in listed:
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("type", "path")):
+            raise wrong
+        inside = PurePosixPath(row["path"])
+        if inside.is_absolute() or ".." in inside.parts:
+            raise wrong
+        rows.append(row)
+    return rows
+
+
+def config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Return a JSON object of the folder; empty where the file is absent.
+
+    Raises:
+        LidiagError: it is not valid JSON, no object, or far too large.
+    """
+    path = folder / name
+    if not path.exists():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise LidiagError(f"{path} holds a {type(value).__name__}, not an object.", "Save the model again.")
+    return value
+
+
+def architectures(folder: Path) -> list[str]:
+    """Return the class names that config.json gives under `architectures`."""
+    named = config(folder).get("architectures")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON of unknown origin.
+
+    Raises:
+        LidiagError: it is no JSON, or larger than 16 MiB.
+    """
+    if path.stat().st_size > _JSON_BYTES:
+        raise LidiagError(
+            f"{path} has {path.stat().st_size:,} bytes, above the {_JSON_BYTES:,} of any real config.", "Check where it comes from."
+        )
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise LidiagError(f"{path} is not valid JSON: {_first_line(error)}", "Save the model again.") from error
+
+
+def tensor_names(files: Iterable[Path]) -> set[str]:
+    """Return the names of the tensors in safetensors files; their contents are not read.
+
+    Raises:
+        LidiagError: a file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - models only
+
+    names: set[str] = set()
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                names.update(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise LidiagError(
+                f"{path} is not a whole safetensors file: {_first_line(error)}", "Download or save the model again."
+            ) from error
+    return names
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
