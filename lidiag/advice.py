@@ -49,7 +49,7 @@ class Advice:
 
     def words(self) -> tuple[str, ...]:
         """Return what to choose, how to read the table, and what is missing."""
-        how = "*: no other pooling is nowhere worse and somewhere better, by the values as measured."
+        how = "* (a choice): no other pooling is nowhere worse and somewhere better, by the values as measured."
         meanings = "; ".join(f"{axis.name}: {axis.meaning}" for axis in self.complete)
         return (self.sentence(), f"nDCG@10, {meanings}.", how, *(f"Not compared - {missing}." for missing in self.missing()))
 

@@ -196,9 +196,25 @@ def explain(  # noqa: PLR0913, PLR0917 - the options of one command
     heatmap.draw(attribution, out / "explanation.png")
     explanation.write(attribution, out / "explanation.html")
     hijacked = sum(match.hijacked for match in attribution.matches)
-    typer.echo(f"Score {attribution.score:.3f}; with {spikes} spikes {attribution.injected_score:.3f}: {hijacked} of {len(attribution.matches)} query tokens hijacked.")
+    typer.echo(
+        f"Score {attribution.score:.3f}; with {spikes} spikes {attribution.injected_score:.3f}: {hijacked} of {len(attribution.matches)} query tokens hijacked."
+    )
     typer.echo(str(out / "explanation.html"))
     typer.echo(str(out / "explanation.png"))
+
+
+@app.command()
+def html(
+    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: report.html beside the report.")] = None,
+) -> None:
+    """Write a report as one page, for people."""
+    from lidiag import report as reports  # noqa: PLC0415
+    from lidiag.html import card  # noqa: PLC0415
+
+    path = out or (report if report.is_dir() else report.parent) / "report.html"
+    card.write(reports.read(report), path)
+    typer.echo(path)
 
 
 @app.command()

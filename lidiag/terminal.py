@@ -55,7 +55,7 @@ def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]
     yield from _wrapped([finding.text for finding in result.findings], "  * ")
     for claim in result.claims:
         yield from _wrapped([f"{claim.claim} Published: {claim.published}. Here: {claim.measurement}. {claim.verdict}."], "  = ")
-    rows = [_row(m) for m in result.measurements if everything or _headline(m)]
+    rows = [_row(m) for m in result.measurements if everything or is_headline(m)]
     if rows:
         yield tabulate(rows, ("measure", "at", "value", "95 % interval", "n"), tablefmt="simple", disable_numparse=True)
     hidden = len(result.measurements) - len(rows)
@@ -73,7 +73,7 @@ def _advice(report: Report, dataset: str) -> Iterator[str]:
     yield from _wrapped(advice.words(), "  ")
 
 
-def _headline(m: Measurement) -> bool:
+def is_headline(m: Measurement) -> bool:
     """Tell whether a number stands on the first page: whole-collection numbers, pooled as the model's own scorer does."""
     return set(m.at) <= {"pooling"} and m.at.get("pooling", "maxsim") in {"maxsim", "single", "hybrid(1,1)"}
 
