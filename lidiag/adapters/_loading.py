@@ -9,9 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from lidiag import checkpoint
+from lidiag import checkpoint, loading
 from lidiag.adapter import LoadOptions
 from lidiag.checkpoint import Checkpoint
 from lidiag.errors import LidiagError
@@ -42,7 +40,7 @@ class Source:
 
     def versions(self, *packages: str) -> dict[str, str]:
         """Return the versions of what loads it, and its base with its revision."""
-        told = {name: version(name) for name in ("transformers", "tokenizers", *packages)}
+        told = loading.versions("tokenizers", *packages)
         return told if self.base is None else told | {"peft": version("peft"), "base model": f"{self.base.name}@{self.base.revision}"}
 
 
@@ -118,10 +116,8 @@ def processor(kind: Any, source: Source) -> Any:
     folders = [place.folder for place in (source.own, source.whole) if any((place.folder / file).exists() for file in files)]
     if not folders:
         raise LidiagError(f"{source.own.name} has no processor ({' or '.join(files)}).", "Save its processor into the model's folder.")
-    try:
+    with loading.explained(source.own.name):
         return kind.from_pretrained(str(folders[0]), local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise LidiagError(f"The processor of {source.own.name} cannot be loaded: {_line(error)}.", "Save it again.") from error
 
 
 def attention(config: Any) -> Literal["causal", "bidirectional", "unknown"]:
@@ -135,16 +131,8 @@ def attention(config: Any) -> Literal["causal", "bidirectional", "unknown"]:
 def _from_pretrained(
     kind: Any, source: Checkpoint, options: LoadOptions, placement: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Iterable[str]]]:
-    try:
+    with loading.explained(source.name):
         return kind.from_pretrained(
-            str(source.folder), dtype=getattr(torch, options.dtype), use_safetensors=True, local_files_only=True, output_loading_info=True,
+            str(source.folder), dtype=loading.dtype(options), use_safetensors=True, local_files_only=True, output_loading_info=True,
             **placement,
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise LidiagError(
-            f"{source.name} cannot be loaded as {kind.__name__}: {_line(error)}.", "Check that the checkpoint is whole and of this class."
-        ) from error
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
