@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
 from lidiag.advice import advise, table
-from lidiag.measurement import Measurement
+from lidiag.measurement import Coordinate, Measurement
 from lidiag.report import Report, Result
 
 _WIDTH = 80
@@ -55,9 +56,9 @@ def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]
     yield from _wrapped([finding.text for finding in result.findings], "  * ")
     for claim in result.claims:
         yield from _wrapped([f"{claim.claim} Published: {claim.published}. Here: {claim.measurement}. {claim.verdict}."], "  = ")
-    rows = [_row(m) for m in result.measurements if everything or is_headline(m)]
+    rows = [m for m in result.measurements if everything or is_headline(m)]
     if rows:
-        yield tabulate(rows, ("measure", "at", "value", "95 % interval", "n"), tablefmt="simple", disable_numparse=True)
+        yield from _table(rows)
     hidden = len(result.measurements) - len(rows)
     if hidden:
         yield f"  ({hidden} more: lidiag show --all)"
@@ -78,17 +79,36 @@ def is_headline(m: Measurement) -> bool:
     return set(m.at) <= {"pooling"} and m.at.get("pooling", "maxsim") in {"maxsim", "single", "hybrid(1,1)"}
 
 
-def _row(m: Measurement) -> tuple[str, ...]:
-    at = ", ".join(str(value) if key == "pooling" else f"{key}={value}" for key, value in m.at.items())
-    interval = "-" if m.low is None or m.high is None else f"{number(m.low)} .. {number(m.high)}"
-    n = f"{m.n:,}" if m.unit_of_n == "queries" else f"{m.n:,} {m.unit_of_n}"
-    return (m.name, at, number(m.value) + (f" {m.unit}" if m.unit else ""), interval, n)
+def _table(rows: Sequence[Measurement]) -> Iterator[str]:
+    """Lay numbers out in 80 columns: coordinates where they differ, and below what n counts."""
+    several = len({tuple(m.at.items()) for m in rows}) > 1
+    head = ("measure", *(("at",) if several else ()), "value", "95 % interval", "n")
+    cells = [(m.name, *((_coordinates(m),) if several else ()), _value(m), _interval(m), f"{m.n:,}") for m in rows]
+    widths = [28, *((16,) if several else ()), None, None, None]
+    yield tabulate(cells, head, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)
+    units = Counter(m.unit_of_n for m in rows)
+    usual = units.most_common(1)[0][0]
+    odd = [f"{m.name}: {m.unit_of_n}" for m in {m.name: m for m in rows if m.unit_of_n != usual}.values()]
+    at = "" if several or not rows[0].at else f"at {_coordinates(rows[0])}; "
+    yield from _wrapped([f"{at}n counts {usual}" + (f" ({', '.join(odd)})" if odd else "")], "  ")
+
+
+def _coordinates(m: Measurement) -> str:
+    return ", ".join(str(value) if key == "pooling" else f"{key}={value}" for key, value in m.at.items())
+
+
+def _value(m: Measurement) -> str:
+    return number(m.value) + (f" {m.unit}" if m.unit else "")
+
+
+def _interval(m: Measurement) -> str:
+    return "-" if m.low is None or m.high is None else f"{number(m.low)} .. {number(m.high)}"
 
 
 def number(value: float) -> str:
-    """Print a number with four significant digits, without an exponent where that is short."""
+    """Print a number with three significant digits, without an exponent where that is short."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:  # noqa: PLR2004 - the range that reads well
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004
     return f"{value:.2e}"
 
 
