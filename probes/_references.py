@@ -1,0 +1,73 @@
+"""What a correlation of score and length is set against: questions about something else, and vectors that are exchangeable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lidiag.bench import Bench
+from lidiag.measurement import Skip
+from lidiag.multivector import MultiVectors
+from lidiag.pooling import Scoring
+from lidiag.similarity import Block, Needs
+
+from ._lengths import Array, Lengths, has_prefixes
+from ._texts import FOREIGN_QUESTIONS
+
+Effects = dict[tuple[str, Scoring], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffled:
+    """The lengths of some documents, filled with their vectors in a drawn order; only length is left to tell them apart."""
+
+    documents: MultiVectors
+
+    @classmethod
+    def of(cls, bench: Bench, most: int) -> Shuffled:
+        """Draw at most `most` documents, and the order of their vectors."""
+        rng = bench.rng("shuffled documents")
+        filled = np.flatnonzero(bench.lengths)
+        chosen = bench.documents.select(torch.from_numpy(np.sort(rng.permutation(filled)[:most])))
+        order = torch.from_numpy(rng.permutation(len(chosen.vectors)))
+        return cls(MultiVectors(chosen.vectors[order], chosen.offsets))
+
+    def effects(self, bench: Bench, queries: MultiVectors, scorings: Sequence[Scoring], prefixes: tuple[int, ...]) -> Effects:
+        """Return the effects of length on these queries' scores, for the scorings that token vectors alone decide."""
+        chosen = tuple(scoring for scoring in scorings if has_prefixes(scoring))
+        lengths = Lengths(self.documents.lengths.numpy(), prefixes)
+        blocks = bench.compare(queries, self.documents, Needs(chosen, prefixes=prefixes)) if chosen else iter(())
+        return _gather(lengths, blocks, chosen, len(queries))
+
+
+def foreign_questions(bench: Bench, most: int) -> MultiVectors:
+    """Encode at most `most` questions about something else; what is left without a vector is left out.
+
+    Raises:
+        Skip: the model is not at hand to encode them, or has no vector for any.
+    """
+    vectors = bench.encode_queries(FOREIGN_QUESTIONS[:most])
+    questions = vectors.select(vectors.lengths.nonzero()[:, 0])
+    if len(questions) < 2:  # noqa: PLR2004 - a spread takes two
+        raise Skip(f"the model has token vectors for {len(questions)} of {most} questions about something else")
+    return questions
+
+
+def foreign_effects(bench: Bench, questions: MultiVectors, scorings: Sequence[Scoring]) -> Effects:
+    """Return the effects of length on the scores that all documents get from questions about something else."""
+    return _gather(Lengths(bench.lengths, ()), bench.compare(questions, bench.documents, Needs(tuple(scorings))), scorings, len(questions))
+
+
+def _gather(lengths: Lengths, blocks: Iterator[Block], scorings: Sequence[Scoring], queries: int) -> Effects:
+    gathered: Effects = {}
+    filled: NDArray[np.bool_] = lengths.lengths > 0
+    for block in blocks:
+        mask = np.repeat(filled[None], len(block.queries), 0)
+        for scoring in scorings:
+            for name, values in lengths.effects(block, scoring, mask).items():
+                gathered.setdefault((name, scoring), np.full(queries, np.nan))[block.queries.start : block.queries.stop] = values
+    return gathered

@@ -1,0 +1,108 @@
+"""Texts of the project's own: questions about something else, and sentences that say nothing about any subject."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FOREIGN_QUESTIONS = (
+    "How often should I water tomatoes on a balcony?",
+    "What is the best way to clean a rusty iron pan?",
+    "Who wrote the novel about the lighthouse keeper's daughter?",
+    "When does the village museum open on Sundays?",
+    "How much does a night train to the coast cost?",
+    "Which king lost his crown in the battle by the river?",
+    "How can I teach an old dog to sit?",
+    "What should I cook for eight guests who eat no meat?",
+    "How many strings does a lute have?",
+    "Where can I buy stamps on a public holiday?",
+    "Why do the leaves of maple trees turn red in autumn?",
+    "What is the longest river that flows into the Baltic Sea?",
+    "How do I remove red wine from a white tablecloth?",
+    "Which plants keep slugs away from lettuce?",
+    "How long may a tourist stay without a visa?",
+    "What does it mean when a cat purrs all day?",
+    "Who won the chess championship after the war?",
+    "Can I return shoes that I bought in the sale?",
+    "What is a good name for a sailing boat?",
+    "How do you tune a piano at home?",
+    "Which bank charges nothing for transfers abroad?",
+    "How deep must fence posts be set in clay?",
+    "When were the first coffee houses opened in Vienna?",
+    "What are the rules for the offside trap in football?",
+    "How do bees tell each other where flowers are?",
+    "Is it safe to eat the skin of a kiwi?",
+    "What do I need to apply for a fishing licence?",
+    "Which painter cut off a part of his own ear?",
+    "How can I stop my glasses from fogging up?",
+    "What time zone is used on the Azores?",
+    "How do I knit a sleeve without a seam?",
+    "Why was the old theatre in the harbour torn down?",
+    "Which vitamins are lost when spinach is frozen?",
+    "How do you greet a bishop in a letter?",
+    "What happens if I miss a payment of my rent?",
+    "How far can a grown kangaroo jump?",
+    "Where did the custom of the Christmas tree begin?",
+    "Which tyres are best for cycling on gravel?",
+    "How do I get rid of moths in the wardrobe?",
+    "Who may carry the flag at the opening ceremony?",
+    "What does a notary charge for selling a house?",
+    "How do I choose a school for a shy child?",
+    "Which cheese melts best on a pizza?",
+    "What is the oldest bridge in Prague?",
+    "How long does it take to learn Portuguese?",
+    "Which songs did the choir sing at the wedding?",
+    "Why do onions make people cry?",
+    "How do I reset the alarm clock after a power cut?",
+    "Which mountain hut is open in winter?",
+    "What did people eat on long sea voyages?",
+    "How do I write a letter to my landlord?",
+    "Which breed of hen lays blue eggs?",
+    "How is paper made from old clothes?",
+    "What is the penalty for parking on the pavement?",
+    "Who invented the zip fastener?",
+    "How can I sleep better on a long flight?",
+    "Which birds nest under the roofs of barns?",
+    "How do you fold a napkin into a swan?",
+    "What is the difference between jam and marmalade?",
+    "When do the salmon return to the rivers?",
+    "How many players are on a handball team?",
+    "Which herbs go well with roast lamb?",
+    "How do I open a jar whose lid is stuck?",
+    "What did the mayor promise before the election?",
+)
+"""Everyday questions about many subjects: whatever a collection is about, it answers almost none of them."""
+
+_NEUTRAL = (
+    "This part was added later and may be left out.",
+    "The same could be said in other words.",
+    "Nothing that follows depends on it.",
+    "Some readers will know this already.",
+    "It is mentioned here for the sake of order.",
+    "More can be found in the usual places.",
+    "The reasons are given further below.",
+    "As always, there may be exceptions.",
+    "Whoever is in a hurry can read on after the next line.",
+    "That is how it has been done so far.",
+    "A shorter version would do as well.",
+    "Others may see it in another way.",
+    "There was no occasion to change anything.",
+    "The remaining points are of less weight.",
+    "At this place a remark of a general kind is common.",
+    "For now it can stay as it is.",
+    "Not everything needs to be repeated each time.",
+    "These lines serve to fill the space.",
+    "All of this was said before.",
+    "One thing comes after another.",
+    "Further notes of this kind may follow.",
+    "What was left open will remain open.",
+    "In most cases this is enough.",
+    "So much for the moment.",
+)
+
+
+def neutral(words: int, rng: np.random.Generator) -> str:
+    """Return neutral English text of exactly `words` words; sentences come in a drawn order and return when all are used."""
+    drawn: list[str] = []
+    while len(drawn) < words:
+        drawn += " ".join(_NEUTRAL[i] for i in rng.permutation(len(_NEUTRAL))).split()
+    return " ".join(drawn[:words])

@@ -1,0 +1,263 @@
+"""Do longer documents score higher because they are longer?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lidiag import stats
+from lidiag.bench import Bench
+from lidiag.errors import LidiagError
+from lidiag.findings import Findings
+from lidiag.measurement import Paper, Skip
+from lidiag.pooling import Scoring, parse
+from lidiag.probe import Measuring
+from lidiag.similarity import Block, Needs
+
+from ._controlled import Controlled
+from ._length_verdict import say_verdicts
+from ._lengths import Array, Lengths, not_relevant, prefixes
+from ._quality import Order
+from ._references import Effects, Shuffled, foreign_effects, foreign_questions
+from ._texts import FOREIGN_QUESTIONS
+
+_DECILES = 10
+
+
+@dataclass(frozen=True)
+class LengthBias:
+    """Sets the correlation of score and length against what it would be without a bias.
+
+    `longest_prefix` is the longest of the three prefixes, if a fifth of the documents reach it; else its half, its quarter and
+    so on. `foreign` questions are asked of all documents; the `shuffled_...` bound the reference made of shuffled vectors.
+    """
+
+    poolings: tuple[str, ...] = ("maxsim", "topk(4)", "softmax(0.1)", "softmax(1)")
+    longest_prefix: int = 128
+    foreign: int = 64
+    shuffled_queries: int = 24
+    shuffled_documents: int = 1000
+
+    name: ClassVar[str] = "length-bias"
+    version: ClassVar[int] = 1
+    question: ClassVar[str] = "Do longer documents score higher because they are longer?"
+    source: ClassVar[Paper | None] = Paper(
+        title="Working Notes on Late Interaction Dynamics", arxiv="2603.26259", section="the question; all measures are ours"
+    )
+    primary: ClassVar[str] = "rho_foreign"
+    formulas: ClassVar[dict[str, str]] = {
+        "score_length_correlation": "Spearman correlation, over the documents that are not relevant, of the score S(q, d) and the length M(d) in token "
+        "vectors; mean over queries. Means nothing without the references; ours",
+        "retrieved_length_ratio": "mean M(d) of the ten best documents that are not relevant / mean M(d) of all that are not; mean over queries; ours",
+        "relevant_length_ratio": "mean M(d) of the relevant documents / mean M(d) of all that are not; mean over queries, the same for every pooling; ours",
+        "length_lift": "P(retrieved in the first ten | length decile) / P(relevant | decile) = (retrieved + 0.5) / (relevant + 0.5), counted over all "
+        "queries; decile 1 holds the shortest documents, equal lengths share one (after Singhal et al., SIGIR 1996; the smoothing is ours)",
+        "rho_foreign": "Spearman correlation of score and length over all documents, for questions about something else; mean over questions; ours",
+        "rho_topic": "Spearman correlation of the score of a document's first p / 2 vectors and its full length, over the documents that are not "
+        "relevant and have p / 2 vectors: what length has to do with the topic; ours",
+        "rho_exchangeable": "score_length_correlation after all vectors of some documents are shuffled over them: what more draws for a maximum alone "
+        "give; mean over drawn queries; ours",
+        "rho_excess": "rho_foreign minus the same correlation on shuffled vectors, paired by question; ours",
+        "slope_between": "least-squares slope of S(q, d) / T on log2 M(d) over the documents that are not relevant and have p / 4 vectors; "
+        "T query tokens; ours",
+        "slope_between_sd": "slope_between * T / sd of S(q, d) over the documents that are not relevant; ours",
+        "slope_within": "(S(q, first p vectors of d) - S(q, first p / 4)) / 2 / T, the slope per doubling over p / 4, p / 2 and p; mean over the documents "
+        "that are not relevant and have p vectors; ours",
+        "slope_within_sd": "slope_within * T / sd of S(q, d) over the documents that are not relevant; ours",
+        "slope_exchangeable": "slope_within on shuffled vectors; mean over drawn queries; ours",
+        "slope_excess": "(slope_within - slope_exchangeable) * T / sd of S(q, d), for the same queries; ours",
+        "length_limit_share": "documents cut at the model's maximum length / documents, the same for every pooling; ours",
+        "controlled_effect": "slope of S(q, d) / T per doubling of the number of words, over four documents with one statement and 1, 2, 4 and 8 times its "
+        "words; mean over the statements that do not answer the query and over where the padding stands; facts are clusters; ours",
+        "controlled_effect_sd": "controlled_effect * T / sd of S(q, d) over the documents that are not relevant; ours",
+        "controlled_effect_relevant": "the same as controlled_effect for the statement that answers the query; ours",
+        "controlled_effect_before": "controlled_effect with the padding before the statement; ours",
+        "controlled_effect_after": "controlled_effect with the padding after the statement; ours",
+        "controlled_effect_around": "controlled_effect with the padding on both sides; ours",
+    }
+
+    def __post_init__(self) -> None:
+        """Refuse poolings that do not exist, and draws that measure nothing."""
+        for pooling in self.poolings:
+            parse(pooling)
+        drawn = {"foreign": self.foreign, "shuffled_queries": self.shuffled_queries, "shuffled_documents": self.shuffled_documents}
+        if few := [name for name, number in drawn.items() if number < 2]:  # noqa: PLR2004 - a spread takes two
+            raise LidiagError(f"length-bias: {', '.join(few)} is too small for an interval.", "Choose 2 or more.")
+        if self.foreign > len(FOREIGN_QUESTIONS):
+            raise LidiagError(f"length-bias: foreign = {self.foreign}, but there are {len(FOREIGN_QUESTIONS)} questions.", "Choose fewer.")
+        if self.longest_prefix < 1 or self.longest_prefix.bit_count() != 1:
+            raise LidiagError(f"length-bias: longest_prefix = {self.longest_prefix} is no power of 2.", "Choose 128, for example.")
+
+    def measure(self, bench: Bench) -> Measuring:
+        """Fold the pass, then make two small ones for the references."""
+        filled = bench.lengths[bench.lengths > 0]
+        if len(np.unique(filled)) < 2:  # noqa: PLR2004 - one length is no range
+            raise Skip(f"all documents have the same number of token vectors ({filled[0] if len(filled) else 0})")
+        scorings = tuple(dict.fromkeys(parse(pooling) for pooling in self.poolings))
+        lengths = Lengths(bench.lengths, prefixes(filled, self.longest_prefix))
+        own = _Own(bench, scorings, lengths)
+        needs = Needs(scorings, prefixes=lengths.prefixes)
+        while block := (yield needs):
+            own.fold(block)
+        found = bench.findings()
+        own.report(found)
+        self._refer(bench, found, own)
+        _report_cut(bench, found, scorings)
+        say_verdicts(found, scorings)
+        return found
+
+    def _refer(self, bench: Bench, found: Findings, own: _Own) -> None:
+        drawn = np.sort(bench.rng("queries for shuffled documents").permutation(len(bench))[: self.shuffled_queries])
+        queries = bench.queries.select(torch.from_numpy(drawn))
+        shuffled = Shuffled.of(bench, self.shuffled_documents)
+        _report_shuffled(found, own, drawn, shuffled.effects(bench, queries, own.scorings, own.lengths.prefixes))
+        try:
+            questions = foreign_questions(bench, self.foreign)
+        except Skip as skip:
+            found.say("rho_foreign", f"Not measured: {skip}. Without it there is no verdict.")
+            return
+        _report_foreign(found, foreign_effects(bench, questions, own.scorings), shuffled.effects(bench, questions, own.scorings, ()))
+
+
+class _Own:
+    """What the collection's own queries say, by measurement and scoring, one value per query."""
+
+    def __init__(self, bench: Bench, scorings: tuple[Scoring, ...], lengths: Lengths) -> None:
+        self.scorings = scorings
+        self.lengths = lengths
+        self.values: Effects = {}
+        self._bench = bench
+        self._order = Order([document.id for document in bench.dataset.documents])
+        self._decile = _deciles(bench.lengths)
+        self._lift = {scoring: np.zeros((len(bench), _DECILES)) for scoring in scorings}
+        self._relevant = np.stack([self._by_decile(relevant) for relevant in bench.relevant])
+        self._controlled = Controlled.of(bench)
+
+    def fold(self, block: Block) -> None:
+        """Measure one block of queries under every scoring."""
+        mask = not_relevant(self._bench, block.queries)
+        for scoring in self.scorings:
+            effects = self.lengths.effects(block, scoring, mask)
+            effects |= self._ratios(block, scoring, mask)
+            effects |= self._controlled.effects(self._bench, block, scoring) if self._controlled else {}
+            per_sd = np.maximum(block.offsets.diff().numpy(), 1) / effects.pop("sd")
+            effects |= {
+                f"{name}_sd": effects[name] * per_sd for name in ("slope_between", "slope_within", "controlled_effect") if name in effects
+            }
+            effects["per_sd"] = per_sd
+            effects["score_length_correlation"] = effects.pop("rho")
+            for name, values in effects.items():
+                self.values.setdefault((name, scoring), np.full(len(self._bench), np.nan))[block.queries.start : block.queries.stop] = (
+                    values
+                )
+
+    def _ratios(self, block: Block, scoring: Scoring, mask: NDArray[np.bool_]) -> dict[str, Array]:
+        scores, lengths = block.scores(scoring), self._bench.lengths
+        usual = np.array([lengths[row].mean() if row.any() else np.nan for row in mask])
+        best = self._order.first(torch.where(torch.from_numpy(mask), scores, -torch.inf)).numpy()
+        retrieved = np.array([lengths[first[row[first]]].mean() if row.any() else np.nan for first, row in zip(best, mask, strict=True)])
+        relevant = [self._bench.relevant[query][lengths[self._bench.relevant[query]] > 0] for query in block.queries]
+        wanted = np.array([lengths[rows].mean() if len(rows) else np.nan for rows in relevant])
+        for query, first in zip(block.queries, self._order.first(scores).numpy(), strict=True):
+            self._lift[scoring][query] = self._by_decile(first)
+        return {"retrieved_length_ratio": retrieved / usual, "relevant_length_ratio": wanted / usual}
+
+    def _by_decile(self, documents: NDArray[np.int64]) -> NDArray[np.float64]:
+        deciles = self._decile[documents]
+        return np.bincount(deciles[deciles > 0] - 1, minlength=_DECILES).astype(np.float64)
+
+    def report(self, found: Findings) -> None:
+        """Add what was measured, and say what was not."""
+        missing: list[str] = []
+        for name, scoring in ((name, scoring) for name in LengthBias.formulas for scoring in self.scorings):
+            values = self.values.get((name, scoring))
+            if values is not None and np.isfinite(values).any():
+                found.mean(name, {"pooling": repr(scoring)}, values)
+            elif values is not None:
+                missing.append(f"{name} for {scoring}")
+        if missing:
+            found.say("not measured", f"No query has documents of different lengths and scores for {', '.join(missing)}.", missing=missing)
+        if self.lengths.prefixes:
+            reached = int((self._bench.lengths >= self.lengths.prefixes[-1]).sum())
+            first, middle, last = self.lengths.prefixes
+            found.say(
+                "prefixes",
+                f"Documents were cut to their first {first}, {middle} and {last} vectors; {reached} have {last}.",
+                p=last,
+                documents=reached,
+            )
+        else:
+            found.say("prefixes", "Too few documents have 8 vectors: nothing is said about growth within a document.", p=None, documents=0)
+        self._report_lift(found)
+
+    def _report_lift(self, found: Findings) -> None:
+        smoothing = 0.5 / len(self._bench)
+        for scoring, retrieved in self._lift.items():
+            for decile in sorted(set(self._decile[self._decile > 0].tolist())):
+                at = {"pooling": repr(scoring), "decile": decile}
+                found.ratio("length_lift", at, retrieved[:, decile - 1] + smoothing, self._relevant[:, decile - 1] + smoothing)
+        members = {str(d): self._bench.lengths[self._decile == d] for d in range(1, _DECILES + 1)}
+        spans = {d: [int(rows.min()), int(rows.max()), len(rows)] for d, rows in members.items() if len(rows)}
+        listed = "; ".join(f"{d}: {low}-{high} vectors ({n} documents)" for d, (low, high, n) in spans.items())
+        found.say("deciles", f"Length deciles, equal lengths in one: {listed}.", deciles=spans)
+
+
+def _deciles(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 1..10 for documents from the shortest to the longest, equal lengths in one decile; 0 for an empty one."""
+    filled = lengths > 0
+    ranks = stats.average_ranks(lengths, filled)
+    return np.where(filled, np.ceil(ranks / filled.sum() * _DECILES - 1e-9).clip(1, _DECILES), 0).astype(np.int64)
+
+
+def _report_shuffled(found: Findings, own: _Own, drawn: NDArray[np.int64], shuffled: Effects) -> None:
+    """Add the references on shuffled vectors; `drawn` are the queries they were measured for."""
+    for (name, scoring), values in shuffled.items():
+        named = {"rho": "rho_exchangeable", "slope_within": "slope_exchangeable"}.get(name)
+        if named is None or not np.isfinite(values).any():
+            continue
+        spread = np.full(len(found.queries), np.nan)
+        spread[drawn] = values
+        found.mean(named, {"pooling": repr(scoring)}, spread)
+        if name == "slope_within" and ("slope_within", scoring) in own.values:
+            excess = (own.values["slope_within", scoring] - spread) * own.values["per_sd", scoring]
+            if np.isfinite(excess).any():
+                found.mean("slope_excess", {"pooling": repr(scoring)}, excess)
+
+
+def _report_foreign(found: Findings, foreign: Effects, shuffled: Effects) -> None:
+    for (name, scoring), values in foreign.items():
+        if name != "rho":
+            continue
+        _add_over_questions(found, "rho_foreign", scoring, values)
+        if ("rho", scoring) in shuffled:
+            _add_over_questions(found, "rho_excess", scoring, values - shuffled["rho", scoring])
+
+
+def _add_over_questions(found: Findings, name: str, scoring: Scoring, values: Array) -> None:
+    kept = values[np.isfinite(values)]
+    if len(kept):
+        estimate = stats.mean_interval(kept)
+        found.number(
+            name, {"pooling": repr(scoring)}, estimate.value, low=estimate.low, high=estimate.high, n=estimate.n,
+            unit_of_n="foreign questions", no_interval=estimate.no_interval,
+        )  # fmt: skip
+
+
+def _report_cut(bench: Bench, found: Findings, scorings: tuple[Scoring, ...]) -> None:
+    cut, limit = bench.documents.cut, bench.adapter.card.document_length
+    if cut is None:
+        if limit is None:
+            found.say("length_limit_share", "Not measured: the model does not say which documents it cuts, nor at what length.")
+            return
+        cut = torch.from_numpy(bench.lengths >= limit)
+        found.say(
+            "length_limit_share", f"The model does not say which documents it cut: those of {limit} vectors are taken to be.", limit=limit
+        )
+    documents, share = len(bench.documents), float(cut.double().mean())
+    low, high = stats.clopper_pearson(int(cut.sum()), documents)
+    for scoring in scorings:
+        found.number("length_limit_share", {"pooling": repr(scoring)}, share, low=low, high=high, n=documents, unit_of_n="documents")
