@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from lidiag.card import ModelCard as ModelCard
 from lidiag.dataset import Document
@@ -116,4 +116,13 @@ class Trainable(Protocol):
 
     def encode(self, copy: nn.Module, side: Side, items: Sequence[str | Document]) -> Iterator[MultiVectors]:
         """Encode with gradients through `copy`."""
+        ...
+
+
+@runtime_checkable
+class LibraryScorer(Protocol):
+    """Optional: the scorer that the model's own library brings, to be held against ours."""
+
+    def library_scores(self, queries: MultiVectors, documents: MultiVectors) -> Tensor:
+        """Return (queries, documents) scores in fp32 on the CPU."""
         ...

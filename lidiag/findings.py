@@ -104,6 +104,19 @@ class Findings:
         """Add a statement in words."""
         self.findings.append(Finding(name=name, text=text, data=data))
 
+    def warn(self, name: str, text: str, **data: object) -> None:
+        """Add a statement that the reader should act on, though this run's figures stand."""
+        self.findings.append(Finding(name=name, text=text, severity="warning", data=data))
+
+    def fault(self, name: str, text: str, **data: object) -> None:
+        """Say that the vectors or weights are wrong: a run stops here, as no figure of this model would mean anything."""
+        self.findings.append(Finding(name=name, text=text, severity="fault", data=data))
+
+    @property
+    def faults(self) -> list[Finding]:
+        """What was said to be a fault."""
+        return [finding for finding in self.findings if finding.severity == "fault"]
+
     def unmade(self, name: str, at: Mapping[str, Coordinate], why: str) -> None:
         """Say that a measurement could not be made here, and why; a gate on it is then broken, never passed."""
         self.say(name, f"{_place(name, at)} was not measured: {why}", at=_plain(at))

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Coordinate = str | int | float
 Better = Literal["higher", "lower", "neither"]
+Severity = Literal["note", "warning", "fault"]
 
 
 class Skip(Exception):  # noqa: N818 - it is not an error: the probe does not apply here
@@ -45,6 +46,7 @@ class Finding(_Said):
 
     name: str
     text: str
+    severity: Severity = Field("note", description="fault: the vectors or weights are wrong, and no figure of this model means anything")
     data: dict[str, object] = Field(default_factory=dict)
 
 
