@@ -218,6 +218,21 @@ def html(
 
 
 @app.command()
+def compare(
+    reports: Annotated[list[Path], typer.Argument(help="Two or more report.json or folders of runs; the first is the baseline.")],
+    floor: Annotated[float, typer.Option(help="Differences below this are negligible.", min=0)] = 0.01,
+    everything: Annotated[bool, typer.Option("--all", help="Every difference, not only the decided ones.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare reports query by query."""
+    from lidiag import compare as comparing  # noqa: PLC0415
+    from lidiag import comparison_table  # noqa: PLC0415
+
+    comparison = comparing.compare(comparing.load(reports), floor=floor)
+    typer.echo(comparison.to_json() if as_json else comparison_table.text(comparison, everything=everything))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a report."""
     from lidiag import report as reports  # noqa: PLC0415

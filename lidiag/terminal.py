@@ -83,18 +83,19 @@ def _table(rows: Sequence[Measurement]) -> Iterator[str]:
     """Lay numbers out in 80 columns: coordinates where they differ, and below what n counts."""
     several = len({tuple(m.at.items()) for m in rows}) > 1
     head = ("measure", *(("at",) if several else ()), "value", "95 % interval", "n")
-    cells = [(m.name, *((_coordinates(m),) if several else ()), _value(m), _interval(m), f"{m.n:,}") for m in rows]
+    cells = [(m.name, *((where(m.at),) if several else ()), _value(m), _interval(m), f"{m.n:,}") for m in rows]
     widths = [28, *((16,) if several else ()), None, None, None]
     yield tabulate(cells, head, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)
     units = Counter(m.unit_of_n for m in rows)
     usual = units.most_common(1)[0][0]
     odd = [f"{m.name}: {m.unit_of_n}" for m in {m.name: m for m in rows if m.unit_of_n != usual}.values()]
-    at = "" if several or not rows[0].at else f"at {_coordinates(rows[0])}; "
+    at = "" if several or not rows[0].at else f"at {where(rows[0].at)}; "
     yield from _wrapped([f"{at}n counts {usual}" + (f" ({', '.join(odd)})" if odd else "")], "  ")
 
 
-def _coordinates(m: Measurement) -> str:
-    return ", ".join(str(value) if key == "pooling" else f"{key}={value}" for key, value in m.at.items())
+def where(at: Mapping[str, Coordinate]) -> str:
+    """Print coordinates for people: `maxsim, k=100`."""
+    return ", ".join(str(value) if key == "pooling" else f"{key}={value}" for key, value in at.items())
 
 
 def _value(m: Measurement) -> str:

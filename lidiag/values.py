@@ -24,8 +24,12 @@ COLUMNS = pa.schema([
     pa.field("query", pa.dictionary(pa.int32(), pa.string())),
     pa.field("value", pa.float64()),
     pa.field("base", pa.float64()),
+    pa.field("cluster", pa.int64()),
 ])  # fmt: skip
-"""One row per query and measurement; `at` is the coordinates as sorted JSON, `base` the denominator of a ratio, else null."""
+"""One row per query and measurement; `at` is the coordinates as sorted JSON, `base` the denominator of a ratio, else null.
+
+Queries of one `cluster` are not independent: they share a fact, say; null where each stands for itself.
+"""
 
 
 def coordinates(at: Mapping[str, Coordinate]) -> str:
@@ -48,6 +52,7 @@ def write(path: Path, said: Sequence[tuple[str, str, Findings]]) -> Values:
             columns["query"] += queries[kept].tolist()
             columns["value"] += item.values[kept].tolist()
             columns["base"] += [None] * rows if item.base is None else item.base[kept].tolist()
+            columns["cluster"] += [None] * rows if findings.clusters is None else findings.clusters[kept].tolist()
     table = pa.table({name: pa.array(values, COLUMNS.field(name).type) for name, values in columns.items()}, COLUMNS)
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
     return Values(file=path.name, sha256=sha256(path), rows=len(table))

@@ -16,7 +16,7 @@ from lidiag.advice import Advice
 from lidiag.html import svg
 from lidiag.measurement import Coordinate, Measurement
 from lidiag.report import Result
-from lidiag.terminal import number, safe
+from lidiag.terminal import number, safe, where
 
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":")
@@ -65,8 +65,7 @@ def figures(result: Result, name: str) -> Iterator[tuple[str, Markup]]:
     for number_of, curve in enumerate(curve for curve in CURVES if curve.probe == result.probe):
         points = [m for m in result.measurements if m.name == curve.measurement and curve.x in m.at and curve.at.items() <= m.at.items()]
         for panel, (rest, chosen) in enumerate(_panels(points, curve)):
-            where = ", ".join(str(v) if k == "pooling" else f"{k}={v}" for k, v in rest)
-            caption = curve.title + (f" ({where})" if where else "")
+            caption = curve.title + (f" ({where(dict(rest))})" if rest else "")
             yield caption, _draw(curve, chosen, f"{name}-{number_of}-{panel}", caption)
 
 

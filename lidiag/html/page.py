@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lidiag.terminal import number, safe
+from lidiag.terminal import number, safe, where
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -23,11 +23,6 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     script = _asset("page.js")
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'; form-action 'none'"
     return _environment().get_template(template).render(dict(context) | {"style": style, "script": script, "policy": policy})
-
-
-def at(coordinates: Mapping[str, object]) -> str:
-    """Print coordinates for people: `maxsim, k=100`."""
-    return ", ".join(str(value) if key == "pooling" else f"{key}={value}" for key, value in coordinates.items())
 
 
 @cache
@@ -41,7 +36,7 @@ def _environment() -> Environment:
         finalize=_plain,
     )
     made.filters["number"] = number
-    made.filters["at"] = at
+    made.filters["at"] = where
     return made
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lidiag.gate import Verdict
-from lidiag.html.page import at
 from lidiag.report import Report, Result
-from lidiag.terminal import is_headline, number
+from lidiag.terminal import is_headline, number, where
 
 Tone = Literal["bad", "warn", "good", "plain"]
 
@@ -68,12 +67,12 @@ def _overall(report: Report) -> Iterator[Point]:
 
 def _gates(report: Report) -> Iterator[Point]:
     for gate in report.gates:
-        where = f" on {gate.dataset}" if len(report.data) > 1 else ""
+        on = f" on {gate.dataset}" if len(report.data) > 1 else ""
         if gate.status == "failed":
             yield Point(
                 "bad",
                 "Failed",
-                f"{gate.probe}{where}: {_observed(gate)}. {gate.reason}",
+                f"{gate.probe}{on}: {_observed(gate)}. {gate.reason}",
                 _sure(report, gate),
                 _WHAT_TO_DO.get(gate.probe, ""),
             )
@@ -81,17 +80,17 @@ def _gates(report: Report) -> Iterator[Point]:
             yield Point(
                 "bad",
                 "Broken gate",
-                f"{gate}{where} could not be judged: {gate.why}.",
+                f"{gate}{on} could not be judged: {gate.why}.",
                 action="Mend the gate or the run: this is not a pass.",
             )
 
 
 def _observed(gate: Verdict) -> str:
     end = {"value": "", "low": "the lower end of the interval of ", "high": "the upper end of the interval of "}[gate.of]
-    where = f" ({at(gate.at)})" if gate.at else ""
+    place = f" ({where(gate.at)})" if gate.at else ""
     bound = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}[gate.op]
     seen, limit = (None if value is None else number(value) for value in (gate.observed, gate.limit))
-    return f"{end}{gate.name}{where} is {seen} and should be {bound} {limit}"
+    return f"{end}{gate.name}{place} is {seen} and should be {bound} {limit}"
 
 
 def _sure(report: Report, gate: Verdict) -> str:
@@ -106,25 +105,25 @@ def _sure(report: Report, gate: Verdict) -> str:
 
 def _broken(report: Report) -> Iterator[Point]:
     for result in report.results:
-        where = f" on {result.dataset}" if len(report.data) > 1 else ""
+        on = f" on {result.dataset}" if len(report.data) > 1 else ""
         if result.status == "broken":
-            yield Point("bad", "Broken", f"{result.probe}{where} broke: {result.reason}", action="Its questions have no answer here.")
+            yield Point("bad", "Broken", f"{result.probe}{on} broke: {result.reason}", action="Its questions have no answer here.")
         elif result.status == "skipped":
-            yield Point("plain", "Skipped", f"{result.probe}{where}: {result.reason}")
+            yield Point("plain", "Skipped", f"{result.probe}{on}: {result.reason}")
 
 
 def _found(report: Report) -> Iterator[Point]:
     """Yield every probe's verdict in its own words, or its first finding where it has none."""
     for result in report.results:
         verdicts = [finding for finding in result.findings if finding.name == "verdict"] or list(result.findings[:1])
-        where = f" on {result.dataset}" if len(report.data) > 1 else ""
+        on = f" on {result.dataset}" if len(report.data) > 1 else ""
         for finding in verdicts:
-            yield Point("plain", f"{result.probe}{where}", finding.text, _primary(result))
+            yield Point("plain", f"{result.probe}{on}", finding.text, _primary(result))
 
 
 def _primary(result: Result) -> str:
     found = next((m for m in result.measurements if m.name == result.primary and is_headline(m)), None)
     if found is None or found.low is None or found.high is None:
         return ""
-    where = f" ({at(found.at)})" if found.at else ""
-    return f"{found.name}{where} {number(found.value)}, 95 % interval {number(found.low)} to {number(found.high)}, {found.n:,} {found.unit_of_n}."
+    place = f" ({where(found.at)})" if found.at else ""
+    return f"{found.name}{place} {number(found.value)}, 95 % interval {number(found.low)} to {number(found.high)}, {found.n:,} {found.unit_of_n}."
