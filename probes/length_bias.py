@@ -118,7 +118,8 @@ class LengthBias:
         try:
             questions = foreign_questions(bench, self.foreign)
         except Skip as skip:
-            found.say("rho_foreign", f"Not measured: {skip}. Without it there is no verdict.")
+            for scoring in own.scorings:
+                found.unmade("rho_foreign", {"pooling": repr(scoring)}, f"{skip}. Without it there is no verdict.")
             return
         _report_foreign(found, foreign_effects(bench, questions, own.scorings), shuffled.effects(bench, questions, own.scorings, ()))
 
@@ -172,15 +173,14 @@ class _Own:
 
     def report(self, found: Findings) -> None:
         """Add what was measured, and say what was not."""
-        missing: list[str] = []
         for name, scoring in ((name, scoring) for name in LengthBias.formulas for scoring in self.scorings):
             values = self.values.get((name, scoring))
             if values is not None and np.isfinite(values).any():
                 found.mean(name, {"pooling": repr(scoring)}, values)
             elif values is not None:
-                missing.append(f"{name} for {scoring}")
-        if missing:
-            found.say("not measured", f"No query has documents of different lengths and scores for {', '.join(missing)}.", missing=missing)
+                found.unmade(
+                    name, {"pooling": repr(scoring)}, "no query has what it takes: documents of several lengths, with unequal scores."
+                )
         if self.lengths.prefixes:
             reached = int((self._bench.lengths >= self.lengths.prefixes[-1]).sum())
             first, middle, last = self.lengths.prefixes
@@ -251,7 +251,10 @@ def _report_cut(bench: Bench, found: Findings, scorings: tuple[Scoring, ...]) ->
     cut, limit = bench.documents.cut, bench.adapter.card.document_length
     if cut is None:
         if limit is None:
-            found.say("length_limit_share", "Not measured: the model does not say which documents it cuts, nor at what length.")
+            for scoring in scorings:
+                found.unmade(
+                    "length_limit_share", {"pooling": repr(scoring)}, "the model does not say which documents it cuts, nor at what length."
+                )
             return
         cut = torch.from_numpy(bench.lengths >= limit)
         found.say(

@@ -169,7 +169,7 @@ def test_the_controlled_effect_by_hand():
     assert found.get("controlled_effect_after", MAXSIM).value == pytest.approx(0.2)
     assert found.get("controlled_effect_relevant", MAXSIM).value == pytest.approx(0, abs=1e-6)
     assert found.get("controlled_effect_sd", MAXSIM).value == pytest.approx(0.4 / (2 * torch.tensor([0.1, 0.3, 0.5, 0.7]).std().item()))
-    assert "controlled_effect_before for maxsim" in said(found, "not measured").data["missing"]
+    assert said(found, "controlled_effect_before").data == {"at": MAXSIM}
 
 
 def test_facts_are_clusters_of_the_controlled_effect():
