@@ -164,7 +164,7 @@ SOMEHOW = (
     "before the kettle boiled", "while the radio murmured", "on a lazy weekend", "in almost perfect silence", "as slowly as possible",
     "just after a nap", "during the lunch break", "with hardly any noise", "because guests were coming", "until the phone rang",
     "and then sat down", "in a cheerful mood", "despite a slight headache", "since nobody else would", "for no particular reason",
-    "just to stay awake", "almost as an afterthought", "whenever the rain stopped", "right before going out", "in spite of hiccups",
+    "just to keep awake", "almost as an afterthought", "whenever the rain stopped", "right before going out", "in spite of hiccups",
     "with the curtains drawn", "like on any Tuesday", "while supper was cooking", "under the kitchen lamp",
 )  # fmt: skip
 DID_BRIEFLY = (
