@@ -7,12 +7,13 @@ before anything is loaded.
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from lidiag import checkpoint, loading
 from lidiag.adapter import LoadOptions, read_parameters
-from lidiag.adapters._multi_vector import MultiVectorModel, NoParameters
+from lidiag.adapters._multi_vector import MultiVectorModel
 from lidiag.card import ModelCard
 from lidiag.checkpoint import Checkpoint
 from lidiag.errors import LidiagError
@@ -25,6 +26,11 @@ _KINDS = ("MultiVectorEncoder", "ColBERT")
 _STANFORD = "HF_ColBERT"
 # Its image inputs fail in sentence-transformers 6.2, and its queries lose their augmentation tokens.
 _UNREADABLE = "ColModernVBertForRetrieval"
+
+
+@dataclass(frozen=True)
+class _NoParameters:
+    """Nothing can be set on these models."""
 
 
 def claims(folder: Path) -> str | None:
@@ -45,7 +51,7 @@ def load(name: str, options: LoadOptions) -> MultiVectorModel:
     Raises:
         LidiagError: it is not there, a weight would be random, or the library cannot read it.
     """
-    read_parameters(NoParameters, options.parameters, f"sentence-transformers:{name}")
+    read_parameters(_NoParameters, options.parameters, f"sentence-transformers:{name}")
     found = checkpoint.find(name, options)
     _refuse_random_heads(found)
     _refuse_foreign_modules(found, options)
@@ -74,28 +80,20 @@ def _card(adapter: MultiVectorModel, found: Checkpoint, options: LoadOptions, mi
         adapter="sentence_transformers",
         reason=options.reason,
         family=f"MultiVectorEncoder({type(backbone).__name__})",
-        modalities=_modalities(model),
+        modalities=adapter.reader.modalities(),
         dim=model.get_embedding_dimension() or 0,
         dtype=options.dtype,
         attention=loading.attention(backbone.config),
         similarity=model.similarity_fn_name,
-        query_length=adapter.length("query"),
-        document_length=adapter.length("document"),
+        query_length=adapter.reader.length("query"),
+        document_length=adapter.reader.length("document"),
         unit_rows=adapter.unit_rows(),
-        prompts=adapter.prompts_in_effect(),
+        prompts=adapter.reader.prompts_in_effect(),
         parameters=dict(options.parameters),
         remote_code=options.trust_remote_code,
         randomly_initialised=loading.that_matter(missing, backbone, adapter.probe),
         versions=loading.versions("sentence-transformers", "tokenizers"),
     )
-
-
-def _modalities(model: MultiVectorEncoder) -> tuple[Literal["text", "image"], ...]:
-    first: Any = model[0]
-    # The retrieval heads of transformers write every text as a query.
-    if first.transformer_task == "retrieval":
-        return ("image",)
-    return ("text", "image") if model.supports("image") else ("text",)
 
 
 def _refuse_random_heads(found: Checkpoint) -> None:

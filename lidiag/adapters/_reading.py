@@ -1,0 +1,176 @@
+"""How sentence-transformers' models read texts and pages: prompts, lengths, what is cut, and what each token is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from lidiag.adapter import Label, Side, text_of
+from lidiag.dataset import Document
+from lidiag.measurement import Skip
+from lidiag.multivector import MultiVectors
+
+if TYPE_CHECKING:
+    from sentence_transformers.base import BaseModel
+
+# What `model_max_length` says where a tokenizer has no limit is some 1e30.
+_NO_LIMIT = 10**9
+
+
+class Reader:
+    """The side of a model before its network; the library's `encode_query` and `encode_document` read likewise."""
+
+    def __init__(self, model: BaseModel) -> None:
+        """Find the prompts that are in effect."""
+        self.model = model
+        self.first: Any = model[0]
+        query = ("query",)
+        document = ("document", "passage", "corpus")
+        self.prompts: dict[Side, str] = {"query": self._prompt(query), "document": self._prompt(document)}
+
+    def modalities(self) -> tuple[Literal["text", "image"], ...]:
+        """Return what documents may be."""
+        # The retrieval heads of transformers write every text as a query.
+        if self.first.transformer_task == "retrieval":
+            return ("image",)
+        return ("text", "image") if self.model.supports("image") else ("text",)
+
+    def content(self, document: Document, name: str) -> Any:
+        """Return what is read of a document; of a page with text beside it, the page.
+
+        Raises:
+            Skip: it is a page and the model reads text only, or the reverse.
+        """
+        modalities = self.modalities()
+        if "image" in modalities and document.page is not None:
+            return {"image": document.page.open()}
+        if "text" not in modalities:
+            raise Skip(f"{name} reads page images only, and document {document.id!r} has none")
+        return text_of(document, name)
+
+    def features(self, items: Sequence[Any], side: Side, *, offsets: bool = False) -> dict[str, Any]:
+        """Return the network's inputs for one batch."""
+        # A text that looks like an image's address would be fetched by a model that reads images, were it not said to be text.
+        if "image" in self.modalities():
+            items = [{"text": item} if isinstance(item, str) else item for item in items]
+        extra = {"processing_kwargs": {"text": {"return_offsets_mapping": True}}} if offsets else {}
+        return dict(self.model.preprocess(items, prompt=self.prompts[side] or None, task=side, **extra))
+
+    def to_device(self, features: dict[str, Any]) -> dict[str, Any]:
+        """Move the tensors to where the model is."""
+        from sentence_transformers.util import batch_to_device  # noqa: PLC0415 - imported by now
+
+        return batch_to_device(features, self.model.device)
+
+    def cut(self, items: Sequence[Any], features: dict[str, Any], side: Side) -> Tensor | None:
+        """Say which items have more tokens than were read; None where pages or a chat template leave it open."""
+        tokenizer = self.first.tokenizer
+        if features.get("modality") != "text" or tokenizer is None or self.first.transformer_task == "retrieval":
+            return None
+        read = features["attention_mask"].bool()
+        if "query_expansion_positions" in features:
+            read = read & ~features["query_expansion_positions"].bool()
+        texts = [self.prompts[side] + item for item in items]
+        whole = tokenizer(texts, truncation=False, padding=False, verbose=False, return_attention_mask=False)["input_ids"]
+        return torch.tensor([len(ids) for ids in whole]) > read.sum(1).cpu()
+
+    def labels(self, content: Any, side: Side, mask: Callable[[dict[str, Any]], Tensor]) -> list[Label]:
+        """Name the tokens of one item that `mask` keeps."""
+        text = isinstance(content, str) and "message" not in self.first.modalities and self.first.transformer_task != "retrieval"
+        features = self.features([content], side, offsets=text)
+        named = self._pieces(features, side) if text else self._page_pieces(features)
+        return [label for label, kept in zip(named, mask(features)[0].tolist(), strict=True) if kept]
+
+    def length(self, side: Side) -> int | None:
+        """Return the number of tokens at which a side's texts are cut, special tokens and prompt included."""
+        expansion = self.first.query_expansion if side == "query" else None
+        if expansion and expansion["strategy"] == "fixed":
+            return expansion["length"]
+        own = self.first.query_length if side == "query" else self.first.document_length
+        limit = own or self.first.max_seq_length
+        return limit if limit is not None and limit < _NO_LIMIT else None
+
+    def prompts_in_effect(self) -> dict[str, str]:
+        """Return what stands before the text on each side, and how queries are lengthened."""
+        expansion = self.first.query_expansion
+        if not expansion:
+            return {**self.prompts}
+        tokenizer = self.first.tokenizer
+        token = expansion["token"] or tokenizer.mask_token or tokenizer.eos_token
+        reach = "to" if expansion["strategy"] == "fixed" else "to at least"
+        seen = "attended to" if expansion["attend"] else "not attended to"
+        return {**self.prompts, "query_augmentation": f"{token} {reach} {expansion['length']} tokens, {seen}"}
+
+    def special_ids(self) -> set[int]:
+        """Return the ids of tokens that stand for no text and no image: an unknown word and a patch stand for something."""
+        tokenizer = self.first.tokenizer
+        return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, self._image_id()}
+
+    def _prompt(self, names: Sequence[str]) -> str:
+        prompts = self.model.prompts
+        name = next((name for name in names if name in prompts), self.model.default_prompt_name)
+        return (prompts.get(name) if name else "") or ""
+
+    def _image_id(self) -> int | None:
+        config = self.first.model.config
+        return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+
+    def _pieces(self, features: dict[str, Any], side: Side) -> list[Label]:
+        ids: list[int] = features["input_ids"][0].tolist()
+        added: list[bool] = features.get("query_expansion_positions", torch.zeros(1, len(ids), dtype=torch.bool))[0].tolist()
+        # Positions that the library appends after tokenizing have no offset of their own.
+        offsets: list[list[int]] = (features["offset_mapping"][0].tolist() + [[0, 0]] * len(ids))[: len(ids)]
+        special, prompt = self.special_ids(), len(self.prompts[side])
+        found: list[Label] = []
+        for token, piece, (start, end), new in zip(ids, self.first.tokenizer.convert_ids_to_tokens(ids), offsets, added, strict=True):
+            kind = "special" if token in special else "word"
+            if new:
+                found.append(Label("augmentation", piece))
+            elif start == end:
+                found.append(Label(kind, piece))
+            elif end <= prompt:
+                found.append(Label("prompt", piece))
+            else:
+                # A piece may begin with the prompt's last blank.
+                found.append(Label(kind, piece, span=(max(start - prompt, 0), end - prompt)))
+        return found
+
+    def _page_pieces(self, features: dict[str, Any]) -> list[Label]:
+        special, image = self.special_ids(), self._image_id()
+        ids: list[int] = features["input_ids"][0].tolist()
+        return [
+            Label("patch") if token == image else Label("special" if token in special else "prompt", self.first.tokenizer.decode([token]))
+            for token in ids
+        ]
+
+
+def apart(items: Sequence[Any], encode: Callable[[Sequence[Any]], MultiVectors]) -> MultiVectors:
+    """Encode texts and pages of one batch by themselves: no network reads them side by side."""
+    texts = [i for i, item in enumerate(items) if isinstance(item, str)]
+    pages = [i for i, item in enumerate(items) if not isinstance(item, str)]
+    if not texts or not pages:
+        return encode(items)
+    found = MultiVectors.concat([encode([items[i] for i in group]) for group in (texts, pages)])
+    return found.select(torch.tensor(texts + pages).argsort())
+
+
+def packed(vectors: Tensor, mask: Tensor, cut: Tensor | None = None) -> MultiVectors:
+    """Pack the rows of (items, tokens, dim) that `mask` (items, tokens) keeps, as fp32 on the CPU."""
+    kept = mask.bool()
+    offsets = torch.cat((torch.zeros(1, dtype=torch.int64), kept.sum(1).cpu().cumsum(0)))
+    return MultiVectors(vectors[kept].float().cpu(), offsets, cut=cut)
+
+
+@contextmanager
+def all_layers(config: Any) -> Generator[None]:
+    """Make the network hand out the states of all its layers."""
+    before = config.output_hidden_states
+    config.output_hidden_states = True
+    try:
+        yield
+    finally:
+        config.output_hidden_states = before
