@@ -233,6 +233,32 @@ def compare(
 
 
 @app.command()
+def gate(  # noqa: PLR0913, PLR0917 - the options of one command
+    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
+    baseline: Annotated[Path | None, typer.Option(help="The report that this one may not fall behind.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="A TOML file of [[gates]] and [[regressions]]; default: the suite's own.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the outcome as JUnit XML.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Print annotations, and append to $GITHUB_STEP_SUMMARY.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Judge a report: exit code 0 all gates hold, 1 one failed, 3 something broke, 5 nothing was judged."""
+    from lidiag import github as on_github  # noqa: PLC0415
+    from lidiag import judgement  # noqa: PLC0415
+    from lidiag import junit as junit_xml  # noqa: PLC0415
+    from lidiag.compare import load, load_alone  # noqa: PLC0415
+
+    sides = load_alone(report) if baseline is None else load([report, baseline])
+    judged = judgement.judge(*sides, gates=None if gates is None else judgement.read(gates))
+    if junit is not None:
+        junit_xml.write(judged, junit)
+    typer.echo(judged.to_json() if as_json else judged.text())
+    if github:
+        typer.echo(on_github.annotations(judged), err=as_json)
+        on_github.append_summary(judged, os.environ.get("GITHUB_STEP_SUMMARY"))
+    raise typer.Exit(judged.exit_code())
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a report."""
     from lidiag import report as reports  # noqa: PLC0415
@@ -252,15 +278,14 @@ def main() -> None:
     """Run the command line and end with the designed exit code."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     try:
-        app(standalone_mode=False)
+        # Without standalone mode an Exit comes back as the code it carries.
+        code = app(standalone_mode=False)
     except LidiagError as error:
         _say(str(error))
         raise SystemExit(USER_MUST_ACT) from None
     except KeyboardInterrupt:
         _say("Interrupted.")
         raise SystemExit(INTERRUPTED) from None
-    except typer.Exit as end:
-        raise SystemExit(end.exit_code) from None
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
@@ -269,6 +294,7 @@ def main() -> None:
             raise SystemExit(USER_MUST_ACT) from None
         logging.getLogger(__name__).exception("lidiag itself broke; this is a bug worth reporting.")
         raise SystemExit(BROKEN) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
 def _is_usage_error(error: Exception) -> bool:

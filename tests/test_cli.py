@@ -1,21 +1,47 @@
-"""The program as a user meets it: in a process of its own, with its exit code and its two streams."""
+"""The program as a user meets it: its exit code, its two streams and the files it leaves."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import jsonschema
 import pyarrow.parquet as pq
 import pytest
 
 from lidiag import report as reports
+from lidiag.cli import main
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: object
+    stdout: str
+    stderr: str
 
 
 def lidiag(*arguments, cwd, **environment):
-    env = os.environ | {"LIDIAG_CACHE": str(cwd / "cache"), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "80"} | environment
-    return subprocess.run([sys.executable, "-m", "lidiag", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd, env=env)
+    """Run the command in this process, as main() does: a process of its own would import torch anew for every test."""
+    out, err = io.StringIO(), io.StringIO()
+    env = {"LIDIAG_CACHE": str(cwd / "cache"), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "80"} | environment
+    before = dict(os.environ), Path.cwd(), sys.argv
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.argv = ["lidiag", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        os.environ.clear()
+        os.environ.update(before[0])
+        os.chdir(before[1])
+        sys.argv = before[2]
+    return Done(end.value.code or 0, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +99,7 @@ def test_the_answer_is_on_stdout_within_80_columns_and_progress_on_stderr(finish
 def without_times(text):
     body = json.loads(text)
     body.pop("timings")
+    body["environment"].pop("git")  # whoever works on lidiag while its tests run may commit
     for result in body["results"]:
         result.pop("seconds")
     return body
@@ -139,8 +166,8 @@ def test_show_prints_what_the_run_printed(folder, finished):
         (["run", "--suite", "unknown-pooling.toml"], "maxsin"),
         (["run", "--data", "nowhere"], "nowhere"),
         (["run", "--data", "no-qrels"], "qrels"),
-        (["run", "--data", "malformed"], "corpus.jsonl:2"),
-        (["run", "--data", "unknown-id"], "qrels.tsv:2"),
+        (["run", "--data", "malformed"], "corpus.jsonl line 2"),
+        (["run", "--data", "unknown-id"], "qrels.tsv line 2"),
         (["run", "--data", "duplicate"], "duplicate"),
         (["run", "--model", "python:bad_adapter:nan"], "finite"),
         (["run", "--model", "python:bad_adapter:dim"], "dimensions"),
@@ -153,9 +180,10 @@ def test_show_prints_what_the_run_printed(folder, finished):
     ],
     ids=lambda value: "-".join(value).replace("--", "") if isinstance(value, list) else "",
 )
-def test_bad_input_gets_one_paragraph_exit_4_and_leaves_nothing_behind(folder, arguments, said):
+def test_bad_input_gets_one_paragraph_exit_4_and_leaves_nothing_behind(folder, monkeypatch, arguments, said):
     spoil(folder)
-    done = lidiag(*arguments, *(["--out", "bad-out"] if arguments[0] == "run" else []), cwd=folder, PYTHONPATH=str(folder))
+    monkeypatch.syspath_prepend(folder)
+    done = lidiag(*arguments, *(["--out", "bad-out"] if arguments[0] == "run" else []), cwd=folder)
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
     assert said in done.stderr
