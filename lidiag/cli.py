@@ -253,7 +253,7 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of one command
         junit_xml.write(judged, junit)
     typer.echo(judged.to_json() if as_json else judged.text())
     if github:
-        typer.echo(on_github.annotations(judged), err=as_json)
+        typer.echo(on_github.commands(judged), err=as_json)
         on_github.append_summary(judged, os.environ.get("GITHUB_STEP_SUMMARY"))
     raise typer.Exit(judged.exit_code())
 

@@ -99,6 +99,12 @@ def load(paths: Sequence[Path]) -> list[Side]:
     ]  # fmt: skip
 
 
+def load_alone(path: Path) -> list[Side]:
+    """Read one report without its values by query, which only a comparison needs."""
+    report = reports.read(path)
+    return [Side(report.model.name, report, {})]
+
+
 def compare(sides: Sequence[Side], *, floor: float = FLOOR, seed: int = 0) -> Comparison:
     """Compare the first side with each of the others, measurement by measurement.
 

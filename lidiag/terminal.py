@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tabulate import tabulate
 
 from lidiag.advice import advise, table
+from lidiag.gate import Verdict
 from lidiag.measurement import Coordinate, Measurement
 from lidiag.report import Report, Result
 
@@ -44,7 +45,8 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
         yield from _advice(report, data.name)
     if report.gates:
         yield ""
-        yield from _gates(report)
+        yield "Gates"
+        yield from gate_lines(report.gates)
 
 
 def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]:
@@ -113,9 +115,9 @@ def number(value: float) -> str:
     return f"{value:.2e}"
 
 
-def _gates(report: Report) -> Iterator[str]:
-    yield "Gates"
-    for gate in report.gates:
+def gate_lines(gates: Iterable[Verdict]) -> Iterator[str]:
+    """Yield each gate's outcome, with the reason of one that failed."""
+    for gate in gates:
         limit = "" if gate.limit is None else f" {gate.op} {number(gate.limit)}"
         observed = "" if gate.observed is None else f": {number(gate.observed)}"
         place = str(gate).replace(f"{gate.probe} ", "", 1)
