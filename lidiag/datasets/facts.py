@@ -13,16 +13,18 @@ and documents of the same kind about other towns, that do not answer it.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from lidiag.dataset import Dataset, Document, Query
-from lidiag.datasets.words import DID, DID_BRIEFLY, KINDS, SOMEBODY, SOMEHOW, STATEMENT_WORDS, TOWNS, Kind
+from lidiag.datasets.draws import shuffled
+from lidiag.datasets.talk import brief, talk
+from lidiag.datasets.words import KINDS, STATEMENT_WORDS, TOWNS, Kind
 
 TIMES = (2, 4, 8)
 _PER_TOWN = 3
-_Item = TypeVar("_Item")
 
 
 class Fact(NamedTuple):
@@ -46,20 +48,17 @@ class _Draft(NamedTuple):
 
 
 def facts(seed: int) -> Dataset:
-    """Generate the collection: 600 documents, 180 queries, grade 1 where a document states the fact that is asked for.
-
-    Every draw is `Random.random()`, whose sequence Python promises never to change.
-    """
+    """Generate the collection: 600 documents, 180 queries, grade 1 where a document states the fact that is asked for."""
     rng = random.Random(seed)  # noqa: S311 - nothing secret
     stated = _facts(rng)
-    drafts = _shuffled(rng, [draft for fact in stated for draft in _drafts(fact, rng)])
+    drafts = shuffled(rng, [draft for fact in stated for draft in _drafts(fact, rng)])
     documents = [Document(f"d{number:03}", draft.text) for number, draft in enumerate(drafts, 1)]
-    asked = _shuffled(rng, [(fact, ask) for fact in stated for ask in (fact.kind.direct, fact.kind.reworded, fact.kind.inverse)])
+    asked = shuffled(rng, [(fact, ask) for fact in stated for ask in (fact.kind.direct, fact.kind.reworded, fact.kind.inverse)])
     queries = [Query(f"q{number:03}", fact.says(ask)) for number, (fact, ask) in enumerate(asked, 1)]
     answers = {
         fact.id: {document.id: 1 for document, draft in zip(documents, drafts, strict=True) if draft.fact is fact} for fact in stated
     }
-    return Dataset(
+    dataset = Dataset(
         name="builtin:facts" + (f"?seed={seed}" if seed else ""),
         queries=queries,
         documents=documents,
@@ -71,14 +70,15 @@ def facts(seed: int) -> Dataset:
             for document, draft in zip(documents, drafts, strict=True)
         },
     )
+    return dataclasses.replace(dataset, revision=dataset.fingerprint[:40])
 
 
 def _facts(rng: random.Random) -> list[Fact]:
     """Give every town three kinds of statement and every kind as many towns, no value twice within a kind."""
-    values = {kind.name: _shuffled(rng, kind.values) for kind in KINDS}
+    values = {kind.name: shuffled(rng, kind.values) for kind in KINDS}
     rounds = len(TOWNS) * _PER_TOWN // len(KINDS)
-    kinds = [kind for _ in range(rounds) for kind in _shuffled(rng, KINDS)]
-    towns = [town for town in _shuffled(rng, TOWNS) for _ in range(_PER_TOWN)]
+    kinds = [kind for _ in range(rounds) for kind in shuffled(rng, KINDS)]
+    towns = [town for town in shuffled(rng, TOWNS) for _ in range(_PER_TOWN)]
     return [Fact(f"{kind.name}-{town}", kind, town, values[kind.name].pop()) for kind, town in zip(kinds, towns, strict=True)]
 
 
@@ -98,11 +98,11 @@ def _sides(position: str, rng: random.Random) -> tuple[list[str], list[str]]:
     """Return the talk before and after a statement: long sentences, or a short and long ones on both sides."""
     longest = TIMES[-1]
     if position == "around":
-        talk, brief = _talk(longest - 2, rng), _brief(2, rng)
-        half = len(talk) // 2
-        return [brief[0], *talk[:half]], [brief[1], *talk[half:]]
-    talk = _talk(longest - 1, rng)
-    return (talk, []) if position == "before" else ([], talk)
+        said, (left, right) = talk(longest - 2, rng), brief(2, rng)
+        half = len(said) // 2
+        return [left, *said[:half]], [right, *said[half:]]
+    said = talk(longest - 1, rng)
+    return (said, []) if position == "before" else ([], said)
 
 
 def _sentences(side: Sequence[str], times: int, *, halves: bool) -> int:
@@ -110,17 +110,3 @@ def _sentences(side: Sequence[str], times: int, *, halves: bool) -> int:
     if not side:
         return 0
     return times // 2 if halves else times - 1
-
-
-def _talk(count: int, rng: random.Random) -> list[str]:
-    parts = zip(_shuffled(rng, SOMEBODY), _shuffled(rng, DID), _shuffled(rng, SOMEHOW), strict=False)
-    return [f"{who} {did} {how}." for (who, did, how), _ in zip(parts, range(count), strict=False)]
-
-
-def _brief(count: int, rng: random.Random) -> list[str]:
-    parts = zip(_shuffled(rng, SOMEBODY), _shuffled(rng, DID_BRIEFLY), strict=False)
-    return [f"{who} {did}." for (who, did), _ in zip(parts, range(count), strict=False)]
-
-
-def _shuffled(rng: random.Random, items: Sequence[_Item]) -> list[_Item]:
-    return [item for _, item in sorted(((rng.random(), item) for item in items), key=lambda pair: pair[0])]

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from lidiag.adapter import LoadOptions
@@ -15,8 +16,6 @@ from lidiag.dataset import DataOptions, Dataset
 from lidiag.datasets import builtin, words
 from lidiag.datasets.facts import facts
 from lidiag.errors import LidiagError
-from lidiag.pooling import MaxSim
-from lidiag.similarity import Needs, similarity_pass
 
 FACTS = facts(0)
 TEXTS = {document.id: document.text for document in FACTS.documents}
@@ -144,15 +143,13 @@ def test_ids_say_nothing_of_length_or_fact():
 
 
 def precision(dataset: Dataset) -> list[float]:
-    """R-precision of the built-in lexical model, by query."""
+    """R-precision of the built-in lexical model under MaxSim, by query."""
     model = models.load("lexical", LoadOptions())
     documents, queries = model.documents(dataset.documents), model.queries([query.text for query in dataset.queries])
-    relevant = [{i for i, d in enumerate(dataset.documents) if d.id in dataset.relevance[q.id]} for q in dataset.queries]
-    found: list[float] = []
-    for block in similarity_pass(queries, documents, Needs((MaxSim(),))):
-        for row, scores in zip(relevant[block.queries.start : block.queries.stop], block.scores(MaxSim()), strict=True):
-            found.append(len(row & set(scores.topk(10).indices.tolist())) / 10)
-    return found
+    best = np.maximum.reduceat((queries.vectors @ documents.vectors.T).numpy(), documents.offsets[:-1].numpy(), axis=1)
+    scores = np.add.reduceat(best, queries.offsets[:-1].numpy(), axis=0)
+    relevant = np.array([[d.id in dataset.relevance[q.id] for d in dataset.documents] for q in dataset.queries])
+    return np.take_along_axis(relevant, np.argsort(-scores, axis=1)[:, :10], axis=1).mean(axis=1).tolist()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -163,7 +160,7 @@ def test_a_lexical_model_neither_fails_nor_gets_everything_right(seed):
 
 
 def test_it_is_known_as_builtin_facts_with_a_revision_and_a_seed():
-    assert builtin.names() == ["facts"]
+    assert "facts" in builtin.names()
     loaded = builtin.load("facts", DataOptions())
     assert (loaded.name, loaded.language, loaded.revision) == ("builtin:facts", "en", FACTS.fingerprint[:40])
     assert builtin.load("facts", DataOptions(parameters={"seed": "1"})).name == "builtin:facts?seed=1"
