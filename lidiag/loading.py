@@ -19,7 +19,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _BIDIRECTIONAL = frozenset(
     "albert bert camembert deberta deberta-v2 distilbert electra ernie eurobert modernbert mpnet nomic_bert roberta xlm-roberta".split()  # noqa: SIM905
 )
-_CAUSAL = frozenset("gemma gemma2 gpt2 gpt_neox llama mistral modernbert-decoder olmo olmo2 opt phi phi3 qwen2 qwen3 smollm3".split())  # noqa: SIM905
+_CAUSAL = frozenset(
+    ["gemma", "gemma2", "gpt2", "gpt_neox", "llama", "mistral", "modernbert-decoder", "olmo", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl", "smollm3"]
+)
 
 
 def dtype(options: LoadOptions) -> torch.dtype:
@@ -94,7 +96,8 @@ def that_matter(missing: set[str], network: nn.Module, vectors: Callable[[], Ten
 def attention(config: Any) -> Literal["causal", "bidirectional", "unknown"]:
     """Return how tokens attend, where the model's config leaves no doubt."""
     kind = getattr(config, "model_type", "")
-    opened = getattr(config, "is_causal", None) is False or getattr(config, "use_bidirectional_attention", None) is True
+    text = config.get_text_config()
+    opened = getattr(text, "is_causal", None) is False or getattr(text, "use_bidirectional_attention", None) is True
     if kind in _BIDIRECTIONAL:
         return "causal" if getattr(config, "is_decoder", False) else "bidirectional"
     if kind in _CAUSAL:

@@ -7,6 +7,7 @@ import string
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
@@ -14,10 +15,18 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
+from tests import zoo_visual
+
 WORDS = "the a of in is what where capital france paris berlin germany cat dog revenue total year report river rhine seine invoice".split()  # noqa: SIM905
 QUERIES = ["what is the capital of france?", "where is the river rhine?", "cat"]
 TEXTS = ["Paris is the capital of France.", "The Rhine is a river in Germany, and so is the Spree.", "", "dog"]
 HIDDEN, DIM = 32, 16
+_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -71,6 +80,23 @@ def qwen3(folder: Path) -> Path:
         **{**_sizes(), "vocab_size": len(decoder_tokenizer())}, num_key_value_heads=2, head_dim=16, eos_token_id=256, pad_token_id=None
     )
     return _save(Qwen3Model(_seeded(config)), decoder_tokenizer(), folder)
+
+
+def qwen3_vl(folder: Path) -> Path:
+    """A visual single-vector model in the manner of Qwen3-VL-Embedding: a chat template, the last token's vector."""
+    words = zoo_visual._qwen_tokenizer()
+    config = zoo_visual._qwen_config(
+        transformers.Qwen3VLConfig, words, zoo_visual._QWEN3_VISION | {"deepstack_visual_indexes": [0]}, head_dim=16
+    )
+    torch.manual_seed(0)
+    transformers.Qwen3VLModel(config).save_pretrained(folder / "backbone")
+    transformers.Qwen3VLProcessor(
+        image_processor=zoo_visual._qwen_images(16),
+        tokenizer=words,
+        video_processor=transformers.Qwen3VLVideoProcessor(),
+        chat_template=_CHAT,
+    ).save_pretrained(folder / "backbone")
+    return single_vector(folder / "model", folder / "backbone", "lasttoken", {"query": "Find it.", "document": ""})
 
 
 def native(folder: Path, backbone: Path, *, prompts: dict[str, str] | None = None, pooling: int = 1) -> Path:

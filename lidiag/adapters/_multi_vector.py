@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from lidiag.adapter import Label, Side
-from lidiag.adapters._reading import Reader, all_layers, apart, packed
+from lidiag.adapters._reading import Reader, apart, chosen, packed
 from lidiag.card import ModelCard
 from lidiag.dataset import Document
-from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 
@@ -94,17 +93,8 @@ class MultiVectorModel:
 
     def _states(self, items: Sequence[Any], side: Side, layer: int) -> MultiVectors:
         self._refuse_merging(side)
-        features = self.reader.features(items, side)
-        with torch.no_grad(), all_layers(self.reader.first.model.config):
-            output = self.model(self.reader.to_device(features), task=side)
-        layers = output.get("all_layer_embeddings")
-        if layers is None:
-            raise Skip(f"{self.card.family} does not hand out the states of its layers")
-        if not -len(layers) <= layer < len(layers):
-            raise LidiagError(
-                f"{self.card.name} has layers 0 to {len(layers) - 1}, not {layer}.", "Choose one of them, or -1 for the last."
-            )
-        return packed(layers[layer], output["attention_mask"])
+        output, layers = self.reader.run(self.reader.features(items, side), side, self.card.name)
+        return packed(chosen(layers, layer, self.card.name), output["attention_mask"])
 
     def _mask(self, features: dict[str, Any], side: Side) -> Tensor:
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask  # noqa: PLC0415 - imported by now

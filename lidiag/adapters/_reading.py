@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lidiag.adapter import Label, Side, text_of
 from lidiag.dataset import Document
+from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 
@@ -25,9 +26,18 @@ class Reader:
     """The side of a model before its network; the library's `encode_query` and `encode_document` read likewise."""
 
     def __init__(self, model: BaseModel) -> None:
-        """Find the prompts that are in effect."""
+        """Find the prompts that are in effect.
+
+        Raises:
+            LidiagError: the model does not begin with a Transformer, as one with two towers.
+        """
         self.model = model
         self.first: Any = model[0]
+        if not hasattr(self.first, "transformer_task"):
+            raise LidiagError(
+                f"The model begins with a {type(self.first).__name__}, not with a Transformer.",
+                "Load it with its own code through python:.",
+            )
         query = ("query",)
         document = ("document", "passage", "corpus")
         self.prompts: dict[Side, str] = {"query": self._prompt(query), "document": self._prompt(document)}
@@ -66,6 +76,31 @@ class Reader:
 
         return batch_to_device(features, self.model.device)
 
+    def run(self, features: dict[str, Any], side: Side, name: str) -> tuple[dict[str, Any], list[Tensor]]:
+        """Make one forward pass; return what the modules made, and the states of all layers, (items, tokens, width) each.
+
+        The first are the embeddings, the last the states after the final norm.
+
+        Raises:
+            Skip: the network does not hand its states out.
+        """
+        seen: list[tuple[list[Tensor] | None, Tensor | None]] = []
+
+        def look(_module: Any, _inputs: Any, made: dict[str, Any]) -> None:
+            seen.append((made.get("all_layer_embeddings"), made.get("token_embeddings")))
+
+        hook = self.first.register_forward_hook(look)
+        try:
+            with torch.no_grad(), _all_layers(self.first.model.config):
+                output: dict[str, Any] = self.model(self.to_device(features), task=side)
+        finally:
+            hook.remove()
+        layers, last = seen[0]
+        if layers is None or last is None:
+            raise Skip(f"{name} does not hand out the states of its tokens")
+        # The heads of transformers' retrieval models project within the first module.
+        return output, list(layers) if self.first.transformer_task == "retrieval" else [*layers[:-1], last]
+
     def cut(self, items: Sequence[Any], features: dict[str, Any], side: Side) -> Tensor | None:
         """Say which items have more tokens than were read; None where pages or a chat template leave it open."""
         tokenizer = self.first.tokenizer
@@ -79,10 +114,14 @@ class Reader:
         return torch.tensor([len(ids) for ids in whole]) > read.sum(1).cpu()
 
     def labels(self, content: Any, side: Side, mask: Callable[[dict[str, Any]], Tensor]) -> list[Label]:
-        """Name the tokens of one item that `mask` keeps."""
-        text = isinstance(content, str) and "message" not in self.first.modalities and self.first.transformer_task != "retrieval"
-        features = self.features([content], side, offsets=text)
-        named = self._pieces(features, side) if text else self._page_pieces(features)
+        """Name the tokens of one item that `mask` keeps.
+
+        Raises:
+            Skip: a template writes the text in a way that its words cannot be found again.
+        """
+        plain = isinstance(content, str) and "message" not in self.first.modalities and self.first.transformer_task != "retrieval"
+        features = self.features([content], side, offsets=plain)
+        named = self._pieces(features, side) if plain else self._template_pieces(features, content)
         return [label for label, kept in zip(named, mask(features)[0].tolist(), strict=True) if kept]
 
     def length(self, side: Side) -> int | None:
@@ -139,13 +178,32 @@ class Reader:
                 found.append(Label(kind, piece, span=(max(start - prompt, 0), end - prompt)))
         return found
 
-    def _page_pieces(self, features: dict[str, Any]) -> list[Label]:
+    def _template_pieces(self, features: dict[str, Any], content: Any) -> list[Label]:
+        tokenizer = self.first.tokenizer
         special, image = self.special_ids(), self._image_id()
         ids: list[int] = features["input_ids"][0].tolist()
-        return [
-            Label("patch") if token == image else Label("special" if token in special else "prompt", self.first.tokenizer.decode([token]))
-            for token in ids
-        ]
+        pieces: list[str] = [tokenizer.decode([token]) for token in ids]
+        if not isinstance(content, str):
+            return [
+                Label("patch") if token == image else Label("special" if token in special else "prompt", piece)
+                for token, piece in zip(ids, pieces, strict=True)
+            ]
+        whole: str = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        again = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        first = whole.rfind(content)
+        if again["input_ids"] != ids or first < 0:
+            raise Skip(
+                f"the template of {type(self.first.processor).__name__} writes {content[:40]!r} so that its words cannot be told from its own"
+            )
+        found: list[Label] = []
+        for token, piece, (start, end) in zip(ids, pieces, again["offset_mapping"], strict=True):
+            if token in special:
+                found.append(Label("special", piece))
+            elif start >= first + len(content) or end <= first:
+                found.append(Label("prompt", piece))
+            else:
+                found.append(Label("word", piece, span=(max(start - first, 0), min(end - first, len(content)))))
+        return found
 
 
 def apart(items: Sequence[Any], encode: Callable[[Sequence[Any]], MultiVectors]) -> MultiVectors:
@@ -158,6 +216,17 @@ def apart(items: Sequence[Any], encode: Callable[[Sequence[Any]], MultiVectors])
     return found.select(torch.tensor(texts + pages).argsort())
 
 
+def chosen(layers: Sequence[Tensor], layer: int, name: str) -> Tensor:
+    """Return one layer; negative numbers count from the last.
+
+    Raises:
+        LidiagError: there is no such layer.
+    """
+    if not -len(layers) <= layer < len(layers):
+        raise LidiagError(f"{name} has layers 0 to {len(layers) - 1}, not {layer}.", "Choose one of them, or -1 for the last.")
+    return layers[layer]
+
+
 def packed(vectors: Tensor, mask: Tensor, cut: Tensor | None = None) -> MultiVectors:
     """Pack the rows of (items, tokens, dim) that `mask` (items, tokens) keeps, as fp32 on the CPU."""
     kept = mask.bool()
@@ -166,11 +235,14 @@ def packed(vectors: Tensor, mask: Tensor, cut: Tensor | None = None) -> MultiVec
 
 
 @contextmanager
-def all_layers(config: Any) -> Generator[None]:
-    """Make the network hand out the states of all its layers."""
-    before = config.output_hidden_states
-    config.output_hidden_states = True
+def _all_layers(config: Any) -> Generator[None]:
+    """Make the network hand out the states of all its layers; of a visual one the text's config decides."""
+    configs = [config, config.get_text_config()]
+    before = [one.output_hidden_states for one in configs]
     try:
+        for one in configs:
+            one.output_hidden_states = True
         yield
     finally:
-        config.output_hidden_states = before
+        for one, flag in zip(configs, before, strict=True):
+            one.output_hidden_states = flag

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lidiag import checkpoint, loading
 from lidiag.adapter import Label, LoadOptions, Side, read_parameters
-from lidiag.adapters._reading import Reader, all_layers, apart, packed
+from lidiag.adapters._reading import Reader, apart, chosen, packed
 from lidiag.card import ModelCard
 from lidiag.checkpoint import Checkpoint
 from lidiag.dataset import Document
@@ -179,19 +179,10 @@ class SmartModel:
         features = self.reader.features(items, side)
         cut = self.reader.cut(items, features, side)
         kept = self._kept(features)
-        with torch.no_grad(), all_layers(self.reader.first.model.config):
-            output = self.model(self.reader.to_device(features))
+        output, layers = self.reader.run(features, side, self._name)
         pooled = output["sentence_embedding"][:, : self.model.truncate_dim].float().cpu()
-        found = packed(self._states(output, layer), kept.to(output["sentence_embedding"].device))
-        return _with_fallback(found, pooled), cut
-
-    def _states(self, output: dict[str, Any], layer: int) -> Tensor:
-        layers = output.get("all_layer_embeddings")
-        if "token_embeddings" not in output or layers is None:
-            raise LidiagError(f"{self._name} gives no states of its tokens, only a pooled vector.", "Choose a model that does.")
-        if not -len(layers) <= layer < len(layers):
-            raise LidiagError(f"{self._name} has layers 0 to {len(layers) - 1}, not {layer}.", "Choose one of them, or -1 for the last.")
-        return layers[layer]
+        states = chosen(layers, layer, self._name)
+        return _with_fallback(packed(states, kept.to(states.device)), pooled), cut
 
     def _kept(self, features: dict[str, Any]) -> Tensor:
         ids = features["input_ids"]
