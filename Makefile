@@ -17,7 +17,7 @@ slow: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+	$(VENV)/bin/pyright -p pyproject.toml --pythonpath $(VENV)/bin/python
 
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .

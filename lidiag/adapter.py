@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
-from lidiag.card import ModelCard as ModelCard
+from lidiag.card import ModelCard
 from lidiag.dataset import Document
 from lidiag.errors import LidiagError, unknown
 from lidiag.measurement import Skip

@@ -79,12 +79,15 @@ def attribute(adapter: Adapter, query: str, document: Document, *, spikes: int, 
         if not len(vectors):
             raise LidiagError(f"{card.name} gives the {side} not a single token vector.", "Choose another one.")
         if len(labels[side]) != len(vectors):
-            raise LidiagError(f"{card.name} labels {len(labels[side])} of the {side}'s {len(vectors)} vectors.", "Mend the adapter's labels().")
+            raise LidiagError(
+                f"{card.name} labels {len(labels[side])} of the {side}'s {len(vectors)} vectors.", "Mend the adapter's labels()."
+            )
     similarities = q @ d.T
     best, winner = similarities.max(1)
     injected = (q @ _spikes(q, spikes, seed).T).amax(1) if spikes else None
     matches = [
-        Match(label, int(winner[i]), float(best[i]), None if injected is None else float(injected[i])) for i, label in enumerate(labels["query"])
+        Match(label, int(winner[i]), float(best[i]), None if injected is None else float(injected[i]))
+        for i, label in enumerate(labels["query"])
     ]
     return Attribution(query, document, card.name, labels["document"], similarities.numpy(), matches, spikes)
 

@@ -68,7 +68,9 @@ class _Runner:
         self.seconds += time.perf_counter() - began
         if status == "passed" and not isinstance(findings, Findings):
             status, reason = "broken", f"measure returned {type(findings).__name__}, not Findings"
-        self.outcome = Outcome(self.probe, status, reason, self.seconds, findings if isinstance(findings, Findings) else self.bench.findings())
+        self.outcome = Outcome(
+            self.probe, status, reason, self.seconds, findings if isinstance(findings, Findings) else self.bench.findings()
+        )
 
 
 def measure(probes: Sequence[Probe], bench: Bench, watch: Watch) -> list[Outcome]:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -36,7 +36,7 @@ DEFAULT_SUITE = "robustness"
 
 
 @app.command()
-def run(  # noqa: PLR0913 - the options of one command
+def run(
     model: Annotated[str, typer.Option(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")] = DEFAULT_MODEL,
     suite: Annotated[list[str] | None, typer.Option(help="A suite's name or TOML file; repeatable.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="[kind:]name or a folder in the BEIR layout; repeatable.")] = None,
@@ -63,7 +63,7 @@ def run(  # noqa: PLR0913 - the options of one command
             highlight=False,
             soft_wrap=True,
         )
-    from lidiag.progress import Bars  # noqa: PLC0415 - what follows needs torch, and --help must not
+    from lidiag.progress import Bars
     from lidiag.run import Request, best_device, checked_device, quiet_libraries
     from lidiag.run import run as run_suites
 
@@ -87,7 +87,7 @@ def run(  # noqa: PLR0913 - the options of one command
     if as_json:
         sys.stdout.write(report.to_json())
     else:
-        from lidiag.terminal import summary  # noqa: PLC0415
+        from lidiag.terminal import summary
 
         typer.echo(summary(report))
     console.print(f"Report: {request.out / 'report.json'}", highlight=False, soft_wrap=True)
@@ -101,7 +101,7 @@ app.add_typer(listing, name="list")
 @listing.command("probes")
 def list_probes() -> None:
     """List the probes, each with its question."""
-    from lidiag import catalog  # noqa: PLC0415 - kept out of --help
+    from lidiag import catalog
 
     for name in catalog.probe_names():
         typer.echo(f"{name:24} {catalog.probe_class(name).question}")
@@ -110,7 +110,7 @@ def list_probes() -> None:
 @listing.command("suites")
 def list_suites() -> None:
     """List the suites that ship with lidiag."""
-    from lidiag import catalog  # noqa: PLC0415
+    from lidiag import catalog
 
     for name in catalog.suite_names():
         suite = catalog.suite(name)
@@ -120,7 +120,7 @@ def list_suites() -> None:
 @listing.command("models")
 def list_models() -> None:
     """List the models that need no download, and the adapters that take a name."""
-    from lidiag import catalog  # noqa: PLC0415
+    from lidiag import catalog
 
     for name in catalog.model_names():
         typer.echo(name)
@@ -129,7 +129,7 @@ def list_models() -> None:
 @listing.command("datasets")
 def list_datasets() -> None:
     """List the collections that need no download, and the kinds that take a name."""
-    from lidiag import catalog  # noqa: PLC0415
+    from lidiag import catalog
 
     for name in catalog.dataset_names():
         typer.echo(name)
@@ -142,8 +142,8 @@ app.add_typer(describing, name="describe")
 @describing.command("probe")
 def describe_probe(name: str) -> None:
     """Say what a probe asks, how each of its numbers is defined, and its parameters."""
-    from lidiag import catalog  # noqa: PLC0415
-    from lidiag.description import describe  # noqa: PLC0415
+    from lidiag import catalog
+    from lidiag.description import describe
 
     typer.echo(describe(catalog.probe_class(name)))
 
@@ -155,15 +155,15 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Print a report."""
-    from lidiag import report as reports  # noqa: PLC0415
-    from lidiag.terminal import summary  # noqa: PLC0415
+    from lidiag import report as reports
+    from lidiag.terminal import summary
 
     there = reports.read(report)
     typer.echo(there.to_json() if as_json else summary(there, everything=everything))
 
 
 @app.command()
-def explain(  # noqa: PLR0913, PLR0917 - the options of one command
+def explain(
     query: Annotated[str, typer.Option(help="The query's text.")],
     document: Annotated[str, typer.Option(help="A text file, a page image, or the id of a document of --data.")],
     model: Annotated[str, typer.Option(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")] = DEFAULT_MODEL,
@@ -177,11 +177,11 @@ def explain(  # noqa: PLR0913, PLR0917 - the options of one command
 ) -> None:
     """Draw which query token matched which word or patch, clean and with injected distractors."""
     offline = _offline(offline)
-    from lidiag import catalog, explanation, heatmap  # noqa: PLC0415 - what follows needs torch, and --help must not
-    from lidiag.adapter import LoadOptions  # noqa: PLC0415
-    from lidiag.attribution import attribute  # noqa: PLC0415
-    from lidiag.dataset import DataOptions  # noqa: PLC0415
-    from lidiag.run import best_device, checked_device, quiet_libraries  # noqa: PLC0415
+    from lidiag import catalog, explanation, heatmap
+    from lidiag.adapter import LoadOptions
+    from lidiag.attribution import attribute
+    from lidiag.dataset import DataOptions
+    from lidiag.run import best_device, checked_device, quiet_libraries
 
     quiet_libraries()
     if data is None:
@@ -209,8 +209,8 @@ def html(
     out: Annotated[Path | None, typer.Option(help="The file to write; default: report.html beside the report.")] = None,
 ) -> None:
     """Write a report as one page, for people."""
-    from lidiag import report as reports  # noqa: PLC0415
-    from lidiag.html import card  # noqa: PLC0415
+    from lidiag import report as reports
+    from lidiag.html import card
 
     path = out or (report if report.is_dir() else report.parent) / "report.html"
     card.write(reports.read(report), path)
@@ -225,15 +225,15 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare reports query by query."""
-    from lidiag import compare as comparing  # noqa: PLC0415
-    from lidiag import comparison_table  # noqa: PLC0415
+    from lidiag import compare as comparing
+    from lidiag import comparison_table
 
     comparison = comparing.compare(comparing.load(reports), floor=floor)
     typer.echo(comparison.to_json() if as_json else comparison_table.text(comparison, everything=everything))
 
 
 @app.command()
-def gate(  # noqa: PLR0913, PLR0917 - the options of one command
+def gate(
     report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
     baseline: Annotated[Path | None, typer.Option(help="The report that this one may not fall behind.")] = None,
     gates: Annotated[Path | None, typer.Option(help="A TOML file of [[gates]] and [[regressions]]; default: the suite's own.")] = None,
@@ -242,10 +242,10 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of one command
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Judge a report: exit code 0 all gates hold, 1 one failed, 3 something broke, 5 nothing was judged."""
-    from lidiag import github as on_github  # noqa: PLC0415
-    from lidiag import judgement  # noqa: PLC0415
-    from lidiag import junit as junit_xml  # noqa: PLC0415
-    from lidiag.compare import load, load_alone  # noqa: PLC0415
+    from lidiag import github as on_github
+    from lidiag import judgement
+    from lidiag import junit as junit_xml
+    from lidiag.compare import load, load_alone
 
     sides = load_alone(report) if baseline is None else load([report, baseline])
     judged = judgement.judge(*sides, gates=None if gates is None else judgement.read(gates))
@@ -259,9 +259,45 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of one command
 
 
 @app.command()
+def submit(
+    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
+    to: Annotated[Path, typer.Option(help="The leaderboards' folder.")] = Path("leaderboards"),
+) -> None:
+    """Verify a report and file it with its values in a leaderboard's folder."""
+    from lidiag import leaderboard as boards
+
+    typer.echo(str(boards.submit(report, to, _suites())))
+
+
+leaderboard = typer.Typer(help="Check a leaderboard's folder, or draw its pages.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(leaderboard, name="leaderboard")
+
+
+@leaderboard.command("check")
+def check_leaderboard(folder: Annotated[Path, typer.Argument(help="The leaderboards' folder.")]) -> None:
+    """Verify every submission, reading data only: exit code 1 where one is not acceptable, 5 where there is none."""
+    from lidiag import leaderboard as boards
+
+    submissions, faults = boards.check(folder, _suites())
+    for fault in faults:
+        _say(fault)
+    typer.echo(f"{len(submissions)} submissions accepted, {len(faults)} faults")
+    raise typer.Exit(1 if faults else 0 if submissions else 5)
+
+
+@leaderboard.command("build")
+def build_leaderboard(folder: Annotated[Path, typer.Argument(help="The leaderboards' folder.")]) -> None:
+    """Draw README.md, index.html, leaderboard.json and leaderboard.csv, and a page per submission."""
+    from lidiag.html import board
+
+    made = board.build(folder, _suites())
+    typer.echo(f"{folder / 'index.html'}: {len(made)} boards, {sum(len(one.rows) for one in made)} rows")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a report."""
-    from lidiag import report as reports  # noqa: PLC0415
+    from lidiag import report as reports
 
     typer.echo(json.dumps(reports.json_schema(), indent=1))
 
@@ -302,7 +338,7 @@ def _is_usage_error(error: Exception) -> bool:
 
 
 def _say(text: str) -> None:
-    from lidiag.terminal import safe  # noqa: PLC0415
+    from lidiag.terminal import safe
 
     sys.stderr.write(f"lidiag: {safe(text)}\n")
 
@@ -312,6 +348,12 @@ def _dtype(name: str) -> str:
     if name not in known:
         raise unknown("dtype", name, known, "`lidiag run --help`")
     return name
+
+
+def _suites() -> dict[str, Any]:
+    from lidiag import catalog
+
+    return {name: catalog.suite(name) for name in catalog.suite_names()}
 
 
 def _default_folder(model: str, suites: tuple[str, ...]) -> Path:

@@ -33,7 +33,9 @@ def document_from_file(path: Path) -> Document:
             raise LidiagError(f"{path} has {path.stat().st_size:,} bytes; a text may have {_LARGEST_TEXT:,}.", "Name a shorter one.")
         return Document(path.name, text=path.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise LidiagError(f"{path} cannot be read as text: {error}.", f"Name a text file in UTF-8 or an image ({', '.join(_IMAGES)}).") from error
+        raise LidiagError(
+            f"{path} cannot be read as text: {error}.", f"Name a text file in UTF-8 or an image ({', '.join(_IMAGES)})."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,12 @@ def _view(attribution: Attribution, *, clean: bool) -> dict[str, object]:
         for label, share in zip(attribution.labels, shares, strict=True)
         if share > 0 and label.span is None and label.box is None
     ]
-    return {"clean": clean, "pieces": _pieces(attribution, shares, most), "patches": _patches(attribution, shares, most), "elsewhere": elsewhere}
+    return {
+        "clean": clean,
+        "pieces": _pieces(attribution, shares, most),
+        "patches": _patches(attribution, shares, most),
+        "elsewhere": elsewhere,
+    }
 
 
 def _pieces(attribution: Attribution, shares: np.ndarray, most: float) -> list[_Piece]:
@@ -92,12 +99,20 @@ def _pieces(attribution: Attribution, shares: np.ndarray, most: float) -> list[_
 
 def _patches(attribution: Attribution, shares: np.ndarray, most: float) -> list[_Patch]:
     boxes = [(label.box, float(share)) for label, share in zip(attribution.labels, shares, strict=True) if label.box and share > 0]
-    return [_Patch(100 * l, 100 * t, 100 * (r - l), 100 * (b - t), share / most, share) for (l, t, r, b), share in boxes]
+    return [_Patch(100 * x, 100 * y, 100 * (right - x), 100 * (low - y), share / most, share) for (x, y, right, low), share in boxes]
 
 
 def _image(document: Document) -> str | None:
     if document.page is None:
         return None
     content = document.page.bytes()
-    kind = "png" if content.startswith(b"\x89PNG") else "webp" if content[8:12] == b"WEBP" else "gif" if content.startswith(b"GIF8") else "jpeg"
+    kind = (
+        "png"
+        if content.startswith(b"\x89PNG")
+        else "webp"
+        if content[8:12] == b"WEBP"
+        else "gif"
+        if content.startswith(b"GIF8")
+        else "jpeg"
+    )
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

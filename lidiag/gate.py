@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,12 +13,7 @@ from lidiag.measurement import Coordinate, Measurement
 End = Literal["value", "low", "high"]
 Status = Literal["passed", "failed", "skipped", "broken"]
 
-_HOLDS = {
-    ">=": lambda observed, bound: observed >= bound,
-    "<=": lambda observed, bound: observed <= bound,
-    ">": lambda observed, bound: observed > bound,
-    "<": lambda observed, bound: observed < bound,
-}
+_HOLDS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
 class Place(BaseModel):
@@ -75,7 +71,7 @@ def judge(gate: Gate, results: Sequence[Judged], dataset: str) -> Verdict:
     observed = _look_up(gate, results)
     if isinstance(observed, _Missing):
         return verdict(observed.status, observed.why)
-    limit = gate.bound if isinstance(gate.bound, float) else _look_up(gate.bound, results)
+    limit = _look_up(gate.bound, results) if isinstance(gate.bound, Place) else gate.bound
     if isinstance(limit, _Missing):
         return verdict(limit.status, limit.why, observed)
     holds = _HOLDS[gate.op](observed, limit)

@@ -55,7 +55,9 @@ def _query(axes: Axes, attribution: Attribution, *, clean: bool) -> None:
         if column + len(word) > 100:  # noqa: PLR2004 - characters in a line
             row, column, place = row + 1, 0.0, (row + 1) * 100
         colour, style = (_WARM, "italic") if lost else ("black", "normal")
-        axes.text(column / 100, 1 - 0.3 * row, word, transform=axes.transAxes, fontsize=8, color=colour, style=style, va="top", parse_math=False)
+        axes.text(
+            column / 100, 1 - 0.3 * row, word, transform=axes.transAxes, fontsize=8, color=colour, style=style, va="top", parse_math=False
+        )
         place += len(word) + 3
 
 

@@ -28,17 +28,17 @@ class Measurement(_Said):
     name: str
     at: dict[str, Coordinate] = Field(default_factory=dict)
     value: float
-    low: float | None = Field(None, description="lower end of the 95 % interval; null where none exists")
-    high: float | None = Field(None, description="upper end of the 95 % interval; null where none exists")
+    low: float | None = Field(default=None, description="lower end of the 95 % interval; null where none exists")
+    high: float | None = Field(default=None, description="upper end of the 95 % interval; null where none exists")
     n: int = Field(description="number of independent units (queries, unless `unit_of_n` says otherwise)")
     unit_of_n: str = "queries"
-    unit: str = Field("", description="unit of the value; empty for a pure number")
+    unit: str = Field(default="", description="unit of the value; empty for a pure number")
     better: Better = "neither"
     aggregate: Literal["mean", "ratio"] | None = Field(
-        None,
+        default=None,
         description="how the value follows from the per-query values: their mean, sum(value) / sum(base), or null where it does not",
     )
-    no_interval: str | None = Field(None, description="why low and high are null")
+    no_interval: str | None = Field(default=None, description="why low and high are null")
 
 
 class Finding(_Said):
@@ -46,7 +46,9 @@ class Finding(_Said):
 
     name: str
     text: str
-    severity: Severity = Field("note", description="fault: the vectors or weights are wrong, and no figure of this model means anything")
+    severity: Severity = Field(
+        default="note", description="fault: the vectors or weights are wrong, and no figure of this model means anything"
+    )
     data: dict[str, object] = Field(default_factory=dict)
 
 

@@ -300,15 +300,22 @@ def parse(text: str) -> Scoring:
         raise wrong
     name = match[1].lower()
     arguments = [part for part in (match[2] or "").split(",") if part.strip()]
-    kinds = {"maxsim": (MaxSim, ()), "topk": (TopK, (int,)), "softmax": (Softmax, (float,)), "mean": (Mean, ())}
-    kinds |= {"single": (Single, ()), "hybrid": (Hybrid, (float, float))}
-    if name not in kinds:
-        raise wrong
-    kind, types = kinds[name]
-    if len(arguments) != len(types):
-        raise wrong
     try:
-        return kind(*(convert(argument) for convert, argument in zip(types, arguments, strict=True)))
+        match name, arguments:
+            case "maxsim", []:
+                return MaxSim()
+            case "topk", [k]:
+                return TopK(int(k))
+            case "softmax", [t]:
+                return Softmax(float(t))
+            case "mean", []:
+                return Mean()
+            case "single", []:
+                return Single()
+            case "hybrid", [single, late]:
+                return Hybrid(float(single), float(late))
+            case _:
+                raise wrong
     except ValueError:
         raise wrong from None
 

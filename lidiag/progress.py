@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,7 +20,7 @@ class Bars:
         self._console = console
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
+    def stage(self, name: str, total: int) -> Generator[Advance]:
         """Show a bar while the stage lasts; without a terminal, one line when it ends."""
         columns = (
             TextColumn("{task.description}"),

@@ -138,7 +138,9 @@ def read(path: Path) -> Report:
     file = path / "report.json" if path.is_dir() else path
     try:
         if file.stat().st_size > _LARGEST_FILE:
-            raise LidiagError(f"{file} has {file.stat().st_size:,} bytes, above the {_LARGEST_FILE:,} allowed.", "It is no report of lidiag.")
+            raise LidiagError(
+                f"{file} has {file.stat().st_size:,} bytes, above the {_LARGEST_FILE:,} allowed.", "It is no report of lidiag."
+            )
         body = json.loads(file.read_bytes(), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except OSError as error:
         raise LidiagError(f"The report {file} cannot be read: {error.strerror}.", "Name a report.json or the folder of a run.") from error

@@ -84,7 +84,9 @@ def checked_device(name: str) -> str:
     try:
         torch.ones(1, device=name).item()  # `meta` makes a tensor and has no numbers
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise LidiagError(f"The device {name!r} is not here.", f"The best one here is {best_device()}; torch's names are cpu, cuda, cuda:1, mps.") from None
+        raise LidiagError(
+            f"The device {name!r} is not here.", f"The best one here is {best_device()}; torch's names are cpu, cuda, cuda:1, mps."
+        ) from None
     return name
 
 
@@ -136,7 +138,9 @@ def run(request: Request, watch: Watch) -> Report:
         said += [(dataset.name, outcome.probe.name, outcome.findings) for outcome in outcomes if outcome.status == "passed"]
     for note in dict.fromkeys(store.notes + store.repairs):
         watch.remark(note)
-    gates = [judge(gate, [r.judged() for r in results if r.dataset == d.name], d.name) for suite in suites for gate in suite.gates for d in data]
+    gates = [
+        judge(gate, [r.judged() for r in results if r.dataset == d.name], d.name) for suite in suites for gate in suite.gates for d in data
+    ]
     report = Report(
         lidiag=lidiag.__version__,
         model=adapter.card,
@@ -162,7 +166,8 @@ def _probes(suites: Sequence[Suite]) -> list[Probe]:
             probe = catalog.probe(step.probe, dict(step.parameters))
             if probes.setdefault(probe.name, probe) != probe:
                 raise LidiagError(
-                    f"The suites {', '.join(s.name for s in suites)} ask for {probe.name} with different parameters.", "Run them one by one."
+                    f"The suites {', '.join(s.name for s in suites)} ask for {probe.name} with different parameters.",
+                    "Run them one by one.",
                 )
     return list(probes.values())
 

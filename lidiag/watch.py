@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -12,7 +12,7 @@ Advance = Callable[[int], None]
 class Watch(Protocol):
     """Told of every stage and of what a person should know at once."""
 
-    def stage(self, name: str, total: int) -> _Stage:
+    def stage(self, name: str, total: int) -> AbstractContextManager[Advance]:
         """Open a stage of `total` steps; the context gives the function that advances it."""
         ...
 
@@ -21,16 +21,11 @@ class Watch(Protocol):
         ...
 
 
-class _Stage(Protocol):
-    def __enter__(self) -> Advance: ...
-    def __exit__(self, *exception: object) -> bool | None: ...
-
-
 class Silent:
     """Looks away: for programs that run lidiag as a library."""
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's
+    def stage(self, name: str, total: int) -> Generator[Advance]:  # noqa: ARG002 - the protocol's
         """Open a stage that nobody sees."""
         yield lambda _: None
 

@@ -6,7 +6,8 @@ from lidiag.measurement import Measurement
 
 def result(status="passed", **measurements):
     made = tuple(
-        Measurement(name=name, at={"pooling": "maxsim"}, value=value, low=value - 0.1, high=value + 0.1, n=10) for name, value in measurements.items()
+        Measurement(name=name, at={"pooling": "maxsim"}, value=value, low=value - 0.1, high=value + 0.1, n=10)
+        for name, value in measurements.items()
     )
     return Judged(probe="p", status=status, reason="it broke" if status == "broken" else "", measurements=made)
 
@@ -17,7 +18,14 @@ def gate(op=">=", bound=0.5, name="x", of="value", at=None):
 
 @pytest.mark.parametrize(
     ("op", "bound", "status"),
-    [(">=", 0.5, "passed"), (">", 0.5, "failed"), ("<=", 0.5, "passed"), ("<", 0.5, "failed"), (">=", 0.51, "failed"), ("<", 0.51, "passed")],
+    [
+        (">=", 0.5, "passed"),
+        (">", 0.5, "failed"),
+        ("<=", 0.5, "passed"),
+        ("<", 0.5, "failed"),
+        (">=", 0.51, "failed"),
+        ("<", 0.51, "passed"),
+    ],
 )
 def test_a_bound_is_kept_or_not(op, bound, status):
     verdict = judge(gate(op, bound), [result(x=0.5)], "d")

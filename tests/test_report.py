@@ -12,16 +12,31 @@ from lidiag.report import DataUsed, Environment, Report, Result, SuiteUsed, Valu
 
 
 def made(statuses=("passed",), gates=()):
-    card = ModelCard(name="org/m", revision="0" * 40, adapter="toy", reason="asked for", family="Toy", modalities=("text",), dim=4, dtype="float32")
+    card = ModelCard(
+        name="org/m", revision="0" * 40, adapter="toy", reason="asked for", family="Toy", modalities=("text",), dim=4, dtype="float32"
+    )
     measurement = Measurement(name="nDCG@10", at={"pooling": "maxsim"}, value=0.5, low=0.4, high=0.6, n=10)
     results = [
-        Result(probe=f"p{i}", version=1, question="?", primary="nDCG@10", parameters={}, dataset="d", status=status, seconds=0.1, measurements=(measurement,))
+        Result(
+            probe=f"p{i}",
+            version=1,
+            question="?",
+            primary="nDCG@10",
+            parameters={},
+            dataset="d",
+            status=status,
+            seconds=0.1,
+            measurements=(measurement,),
+        )
         for i, status in enumerate(statuses)
     ]
     verdicts = [
-        Verdict(probe="p0", name="nDCG@10", at={"pooling": "maxsim"}, op=">=", bound=0.1, reason="r", dataset="d", status=status) for status in gates
+        Verdict(probe="p0", name="nDCG@10", at={"pooling": "maxsim"}, op=">=", bound=0.1, reason="r", dataset="d", status=status)
+        for status in gates
     ]
-    data = DataUsed(name="d", revision="", fingerprint="f", documents=1, queries=1, left_out={}, empty_documents=0, document_vectors=1, query_vectors=1)
+    data = DataUsed(
+        name="d", revision="", fingerprint="f", documents=1, queries=1, left_out={}, empty_documents=0, document_vectors=1, query_vectors=1
+    )
     return Report(
         lidiag="0", model=card, suites=(SuiteUsed(name="s", version=1, digest="x"),), data=(data,), seed=0, limit=None,
         environment=Environment(versions={}, device="cpu", dtype="float32", threads=1, git=None, platform="", plan={}),

@@ -59,7 +59,9 @@ def test_equal_items_are_encoded_once_and_a_second_run_encodes_nothing(tmp_path)
     assert same(before, after)
 
 
-@pytest.mark.parametrize("change", [{"revision": "1" * 40}, {"dtype": "bfloat16"}, {"prompts": {"query": "Q: "}}, {"parameters": {"layer": "1"}}])
+@pytest.mark.parametrize(
+    "change", [{"revision": "1" * 40}, {"dtype": "bfloat16"}, {"prompts": {"query": "Q: "}}, {"parameters": {"layer": "1"}}]
+)
 def test_another_revision_or_setting_is_encoded_anew(tmp_path, change):
     Store(tmp_path).fetch(job(TEXTS, Model()))
     again = Model()
