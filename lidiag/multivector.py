@@ -125,6 +125,18 @@ class MultiVectors:
             raise LidiagError(f"{path} does not hold multi-vectors: {error}.", "Delete it and encode again.") from error
 
 
+def blocks(lengths: Tensor, limit: int) -> list[tuple[int, int]]:
+    """Divide consecutive items into ranges (first, last) with at most `limit` tokens, or of one item with more."""
+    ranges: list[tuple[int, int]] = []
+    first, tokens = 0, 0
+    for i, length in enumerate(lengths.tolist()):
+        if i > first and tokens + length > limit:
+            ranges.append((first, i))
+            first, tokens = i, 0
+        tokens += length
+    return [*ranges, (first, len(lengths))] if len(lengths) else []
+
+
 def _offsets(lengths: Tensor) -> Tensor:
     return torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
 

@@ -1,11 +1,12 @@
 """The similarity pass: every query-token x document-token similarity is computed once, pooled in every way, and dropped.
 
-Queries are outermost. Documents go by in order of length, in blocks whose similarities stay in the processor's cache, so
-documents of one length are reduced by one call and nothing is ever padded.
+Queries are outermost, and documents go by in blocks whose similarities stay in the processor's cache. No state outlives its
+block of queries, so memory does not grow with queries times documents.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidiag.eager import EagerPass
+from lidiag.fused import FusedPass
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import Hybrid, MaxSim, Pooling, Scoring, Single
 
@@ -40,11 +43,18 @@ class Needs:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The size of a block: query tokens x document tokens, and the floats that kept states may take."""
+    """The size of a block: query tokens x document tokens, and the floats that its scores and states may take together.
+
+    A block holds whole queries and whole documents: it exceeds the bounds by less than one query, or is one long document.
+    """
 
     query_tokens: int = 2048
-    document_tokens: int = 512
-    state_floats: int = 2**26
+    document_tokens: int = 256
+    floats: int = 2**27
+
+
+# Away from the processor a call costs more than its work unless blocks are large; half a gigabyte of similarities.
+_ON_DEVICE = Tiling(document_tokens=2**16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,30 +106,32 @@ def similarity_pass(  # noqa: PLR0913 - each is a knob of the pass, named at eve
 ) -> Iterator[Block]:
     """Yield blocks of queries, each pooled against all documents.
 
-    Similarities are computed and accumulated in fp32. `advance` is told the number of query tokens finished.
+    Similarities are computed and accumulated in fp32. A query without tokens scores 0 with every document. `advance` is
+    told the number of query tokens finished.
 
     Raises:
         ValueError: the two sides differ in dim, or a score over pooled vectors is asked of sides without them.
     """
     if queries.dim != documents.dim:
         raise ValueError(f"query vectors have {queries.dim} dimensions and document vectors {documents.dim}")
-    tiling = tiling or Tiling()
+    on_processor = torch.device(device).type == "cpu"
+    tiling = tiling or (Tiling() if on_processor else _ON_DEVICE)
     poolings = _token_poolings(needs.poolings)
-    plan = _document_blocks(documents, tiling.document_tokens)
-    for block in _query_blocks(queries, len(documents), needs, tiling):
-        start, end = int(queries.offsets[block.start]), int(queries.offsets[block.stop])
-        offsets = queries.offsets[block.start : block.stop + 1] - start
-        tokens = queries.vectors[start:end].to(device, torch.float32)
-        parts = {prefix: _Collector(poolings, offsets, len(documents), needs.tokens) for prefix in (None, *needs.prefixes)}
-        for columns, vectors, runs in plan.blocks(documents, device):
-            similarities = tokens @ vectors.T
-            for prefix, collector in parts.items():
-                collector.add(similarities, runs, columns, prefix)
-        pooled = {prefix: collector.pooled(plan.inverse) for prefix, collector in parts.items()}
-        for part in pooled.values():
-            _add_single_vector_scores(part, needs.poolings, queries, documents, block)
+    engine: FusedPass | EagerPass
+    if on_processor and FusedPass.knows(poolings):
+        engine = FusedPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens)
+    else:
+        engine = EagerPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens, device=device)
+    for chosen in _query_blocks(queries, len(documents), engine.floats, tiling):
+        start, end = int(queries.offsets[chosen.start]), int(queries.offsets[chosen.stop])
+        offsets = queries.offsets[chosen.start : chosen.stop + 1] - start
+        cosine = _cosine(queries, documents, needs.poolings, chosen)
+        pooled = {
+            prefix: Pooled(offsets, totals | _with_cosine(cosine, needs.poolings, totals, offsets), states)
+            for prefix, (totals, states) in engine.pool(queries.vectors[start:end].float(), offsets).items()
+        }
         whole = pooled.pop(None)
-        yield Block(block, whole, {prefix: part for prefix, part in pooled.items() if prefix is not None})
+        yield Block(chosen, whole, {prefix: part for prefix, part in pooled.items() if prefix is not None})
         if advance:
             advance(end - start)
 
@@ -134,133 +146,37 @@ def _token_poolings(scorings: Sequence[Scoring]) -> tuple[Pooling, ...]:
     return tuple(wanted)
 
 
-def _add_single_vector_scores(
-    part: Pooled, scorings: Sequence[Scoring], queries: MultiVectors, documents: MultiVectors, block: range
-) -> None:
-    chosen = [scoring for scoring in scorings if isinstance(scoring, (Single, Hybrid))]
-    if not chosen:
-        return
+def _cosine(queries: MultiVectors, documents: MultiVectors, scorings: Sequence[Scoring], chosen: range) -> Tensor:
+    """Return the (queries, documents) cosines of the pooled vectors, where a scoring uses them."""
+    wanted = [scoring for scoring in scorings if isinstance(scoring, (Single, Hybrid))]
+    if not wanted:
+        return torch.empty(0)
     if queries.pooled is None or documents.pooled is None:
-        raise ValueError(f"{chosen[0]} needs pooled vectors beside the tokens, and this model gives none")
+        raise ValueError(f"{wanted[0]} needs pooled vectors beside the tokens, and this model gives none")
     normalize = torch.nn.functional.normalize
-    cosine = normalize(queries.pooled[block.start : block.stop].float()) @ normalize(documents.pooled.float()).T
-    lengths = part.offsets.diff().clamp(min=1).unsqueeze(1)
-    totals: dict[Scoring, Tensor] = part.totals  # pyright: ignore[reportAssignmentType] - made a few lines above
-    for scoring in chosen:
+    return normalize(queries.pooled[chosen.start : chosen.stop].float()) @ normalize(documents.pooled.float()).T
+
+
+def _with_cosine(cosine: Tensor, scorings: Sequence[Scoring], totals: Mapping[Pooling, Tensor], offsets: Tensor) -> dict[Scoring, Tensor]:
+    scores: dict[Scoring, Tensor] = {}
+    for scoring in scorings:
         if isinstance(scoring, Single):
-            totals[scoring] = cosine
-        else:
-            totals[scoring] = scoring.single * cosine + scoring.late * part.totals[MaxSim()].to(cosine) / lengths
+            scores[scoring] = cosine
+        elif isinstance(scoring, Hybrid):
+            late = totals[MaxSim()] / offsets.diff().clamp(min=1).unsqueeze(1)
+            scores[scoring] = scoring.single * cosine + scoring.late * late
+    return scores
 
 
-def _query_blocks(queries: MultiVectors, documents: int, needs: Needs, tiling: Tiling) -> Iterator[range]:
-    limit = tiling.query_tokens
-    if needs.tokens:
-        per_token = sum(_floats(pooling) for pooling in _token_poolings(needs.poolings)) * (1 + len(needs.prefixes))
-        limit = min(limit, max(1, tiling.state_floats // max(1, documents * per_token)))
-    bounds = queries.offsets.tolist()
-    first = 0
-    while first < len(queries):
-        last = first + 1
-        while last < len(queries) and bounds[last + 1] - bounds[first] <= limit:
-            last += 1
-        yield range(first, last)
-        first = last
-
-
-def _floats(pooling: Pooling) -> int:
-    state = pooling.pool(torch.zeros(1, 1))
-    return sum(part.numel() for name, part in vars(state).items() if part is not None and name != "n")
-
-
-@dataclass(frozen=True)
-class _DocumentBlocks:
-    order: Tensor
-    inverse: Tensor
-    bounds: list[tuple[int, int]]
-    lengths: list[int]
-
-    def blocks(self, documents: MultiVectors, device: str | torch.device) -> Iterator[tuple[slice, Tensor, list[tuple[int, int]]]]:
-        """Yield (columns, vectors, runs): runs are (count, length) of consecutive documents of one length."""
-        starts = documents.offsets.tolist()
-        order = self.order.tolist()
-        for first, last in self.bounds:
-            rows = [documents.vectors[starts[i] : starts[i + 1]] for i in order[first:last]]
-            vectors = torch.cat(rows).to(device, torch.float32)
-            runs: list[tuple[int, int]] = []
-            for length in self.lengths[first:last]:
-                if runs and runs[-1][1] == length:
-                    runs[-1] = (runs[-1][0] + 1, length)
-                else:
-                    runs.append((1, length))
-            yield slice(first, last), vectors, runs
-
-
-def _document_blocks(documents: MultiVectors, tokens: int) -> _DocumentBlocks:
-    lengths, order = documents.lengths.sort(stable=True)
-    bounds: list[tuple[int, int]] = []
-    first, width = 0, 0
-    for i, length in enumerate(lengths.tolist()):
-        if i > first and width + length > tokens:
-            bounds.append((first, i))
-            first, width = i, 0
-        width += length
-    if len(documents):
-        bounds.append((first, len(documents)))
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order))
-    return _DocumentBlocks(order, inverse, bounds, lengths.tolist())
-
-
-class _Collector:
-    """Pools similarities, run by run, into the scores and, where asked for, the states of all documents."""
-
-    def __init__(self, poolings: Sequence[Pooling], offsets: Tensor, documents: int, keep: bool) -> None:
-        self.offsets = offsets
-        self.keep = keep
-        self.documents = documents
-        self.totals: dict[Pooling, Tensor] = {p: torch.empty(len(offsets) - 1, documents) for p in poolings}
-        # A piece of no documents, so that a collection without any has states too.
-        nothing = torch.empty(int(offsets[-1]), 0, 0)
-        self.pieces: dict[Pooling, list[Any]] = {p: [_spread(p.pool(nothing), 0)] if keep else [] for p in poolings}
-
-    def add(self, similarities: Tensor, runs: Sequence[tuple[int, int]], columns: slice, prefix: int | None) -> None:
-        column, done = 0, columns.start
-        for count, length in runs:
-            width = count * length
-            piece = similarities[:, column : column + width].unflatten(1, (count, length))
-            column += width
-            kept = piece if prefix is None else piece[..., :prefix]
-            for pooling, totals in self.totals.items():
-                state = pooling.pool(kept)
-                totals[:, done : done + count] = self._sum(pooling.score(state))
-                if self.keep:
-                    self.pieces[pooling].append(_spread(state, count))
-            done += count
-
-    def pooled(self, inverse: Tensor) -> Pooled:
-        totals: dict[Scoring, Tensor] = {pooling: total[:, inverse] for pooling, total in self.totals.items()}
-        states = {pooling: _join(pieces).select(inverse) for pooling, pieces in self.pieces.items() if pieces}
-        return Pooled(self.offsets, totals, states)
-
-    def _sum(self, scores: Tensor) -> Tensor:
-        bounds = pairwise(self.offsets.tolist())
-        return torch.stack([scores[start:end].sum(0) for start, end in bounds]).cpu()
-
-
-def _spread(state: Any, documents: int) -> Any:
-    """Give every document its own n, so that pieces of several lengths join."""
-    return type(state)(**(vars(state) | {"n": state.n.expand(documents)}))
-
-
-def _join(pieces: Sequence[Any]) -> Any:
-    first = pieces[0]
-    joined = {}
-    for name, value in vars(first).items():
-        if value is None:
-            joined[name] = None
-            continue
-        # (documents,) for n, (tokens, documents) for a number per token, (tokens, documents, k) for k of them
-        axis = 0 if value.ndim == 1 else 1
-        joined[name] = torch.cat([getattr(piece, name) for piece in pieces], axis).cpu()
-    return type(first)(**joined)
+def _query_blocks(queries: MultiVectors, documents: int, floats: tuple[int, int], tiling: Tiling) -> list[range]:
+    """Divide the queries into blocks of nearly equal cost: the last one would be too narrow for a fast product otherwise."""
+    if len(queries) == 0:
+        return []
+    per_query, per_token = (documents * each for each in floats)
+    lengths = queries.lengths.double()
+    cost = torch.maximum(lengths / tiling.query_tokens, (per_query + per_token * lengths) / tiling.floats)
+    total = float(cost.sum())
+    blocks = math.ceil(total)
+    block = ((cost.cumsum(0) - cost) * (blocks / total)).floor() if total else cost
+    bounds = [0, *(block.diff().nonzero().flatten() + 1).tolist(), len(queries)]
+    return [range(first, last) for first, last in pairwise(bounds)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lidiag.fused import FusedPass
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import Hybrid, MaxSim, Mean, Single, Softmax, TopK
 from lidiag.similarity import Needs, Tiling, similarity_pass
@@ -52,16 +53,24 @@ def double_loop(pooling, queries, documents, prefix=None):
 
 
 def close(actual, expected, atol=1e-5):
-    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=atol)
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=1e-6, atol=atol)
 
 
 def all_scores(blocks, scoring, prefix=None):
     return torch.cat([(block if prefix is None else block.prefixes[prefix]).scores(scoring) for block in blocks])
 
 
+@pytest.fixture(params=["fused", "eager"])
+def engine(request, monkeypatch):
+    """Both ways to make a pass: compiled kernels, and plain torch as on other devices."""
+    if request.param == "eager":
+        monkeypatch.setattr(FusedPass, "knows", lambda _: False)
+
+
 SMALL = Tiling(query_tokens=9, document_tokens=32)  # several blocks on both sides, and a document longer than a block
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("negative", [False, True], ids=["mixed", "all-negative"])
 @pytest.mark.parametrize("tiling", [None, SMALL], ids=["one-block", "small-blocks"])
 def test_scores_equal_a_double_loop_in_float64(negative, tiling):
@@ -81,6 +90,7 @@ def test_all_similarities_negative_means_no_score_is_zero():
     assert bool((block.scores(MaxSim())[tokens] < 0).all())
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("tiling", [None, SMALL], ids=["one-block", "small-blocks"])
 def test_states_stand_in_the_documents_order_with_one_row_per_query_token(tiling):
     queries, documents = ragged()
@@ -99,6 +109,7 @@ def test_states_stand_in_the_documents_order_with_one_row_per_query_token(tiling
                             close(value.squeeze(1), getattr(expected, name))
 
 
+@pytest.mark.usefixtures("engine")
 def test_states_score_to_the_block_s_scores():
     queries, documents = ragged()
     (block,) = similarity_pass(queries, documents, Needs(POOLINGS, tokens=True))
@@ -108,6 +119,7 @@ def test_states_score_to_the_block_s_scores():
             close(values[start:end].sum(0), block.scores(pooling)[i])
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_tie_gives_the_first_position_as_argmax():
     document = torch.eye(4)[[2, 0, 1, 0, 2]]
     queries = MultiVectors.pack([torch.eye(4)[:3]])
@@ -115,6 +127,7 @@ def test_a_tie_gives_the_first_position_as_argmax():
     assert block.state(MaxSim(argmax=True)).argmax.flatten().tolist() == [1, 2, 0]
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("tiling", [Tiling(1, 1), Tiling(7, 33), Tiling(64, 8), Tiling(4096, 4096)])
 def test_block_sizes_change_nothing_beyond_rounding(tiling):
     queries, documents = ragged(3)
@@ -126,6 +139,7 @@ def test_block_sizes_change_nothing_beyond_rounding(tiling):
             close(all_scores(other, pooling, prefix), all_scores(usual, pooling, prefix))
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_same_plan_gives_the_same_bytes():
     queries, documents = ragged(4)
     needs = Needs(POOLINGS, tokens=True)
@@ -136,6 +150,7 @@ def test_the_same_plan_gives_the_same_bytes():
             assert value is None or torch.equal(value, getattr(second.state(pooling), name))
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_empty_document_scores_minus_infinity_and_a_query_without_tokens_zero():
     queries = MultiVectors.pack([torch.ones(2, 3), torch.empty(0, 3)])
     documents = MultiVectors.pack([torch.empty(0, 3), torch.ones(1, 3)])
@@ -146,6 +161,7 @@ def test_an_empty_document_scores_minus_infinity_and_a_query_without_tokens_zero
         assert block.scores(pooling)[1].tolist() == [0, 0]
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("tokens", [False, True])
 def test_no_documents_and_no_queries_give_empty_results(tokens):
     queries, documents = ragged()
@@ -165,6 +181,7 @@ def with_pooled(vectors, pooled):
     return MultiVectors(vectors.vectors, vectors.offsets, torch.tensor(pooled))
 
 
+@pytest.mark.usefixtures("engine")
 def test_single_and_hybrid_scores_worked_by_hand():
     query = with_pooled(MultiVectors.pack([torch.tensor([[1.0, 0.0], [0.0, 1.0]])]), [[3.0, 4.0]])
     documents = MultiVectors.pack([torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.empty(0, 2), torch.tensor([[-1.0, 0.0]])])
@@ -204,9 +221,47 @@ def test_half_precision_vectors_are_scored_in_fp32():
 def test_kept_states_bound_the_queries_of_a_block():
     queries, documents = ragged()
     budget = 4 * len(documents) * 12  # twelve tokens of a pooling that keeps four floats
-    blocks = list(similarity_pass(queries, documents, Needs((TopK(4),), tokens=True), tiling=Tiling(state_floats=budget)))
+    blocks = list(similarity_pass(queries, documents, Needs((TopK(4),), tokens=True), tiling=Tiling(floats=budget)))
     assert len(blocks) > 1
-    assert all(block.offsets[-1] <= 12 for block in blocks)
+    assert all(block.offsets[-2] <= 12 for block in blocks)  # but for the query that reaches the bound
+
+
+def test_scores_bound_the_queries_of_a_block_where_no_states_are_kept():
+    documents = unit_rows(torch.Generator().manual_seed(0), [1] * 1000)
+    queries = unit_rows(torch.Generator().manual_seed(1), [1] * 64)
+    blocks = list(similarity_pass(queries, documents, Needs((MaxSim(),)), tiling=Tiling(floats=8 * 1000)))
+    assert [len(block.queries) for block in blocks] == [8] * 8
+
+
+def test_the_number_of_threads_changes_no_byte():
+    queries, documents = ragged(5)
+    threads = torch.get_num_threads()
+    passes = []
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            passes.append(next(similarity_pass(queries, documents, Needs(POOLINGS, tokens=True), tiling=Tiling(document_tokens=16))))
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(threads)
+    for pooling in POOLINGS:
+        assert torch.equal(passes[0].scores(pooling), passes[1].scores(pooling))
+        assert all(
+            a is None or torch.equal(a, getattr(passes[1].state(pooling), name)) for name, a in vars(passes[0].state(pooling)).items()
+        )
+
+
+def test_a_fault_within_the_pass_stops_it_and_gives_the_threads_back(monkeypatch):
+    queries, documents = ragged()
+    threads = torch.get_num_threads()
+
+    def broken(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("lidiag.kernels.pool", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        next(similarity_pass(queries, documents, Needs((MaxSim(),)), tiling=SMALL))
+    assert torch.get_num_threads() == threads
 
 
 def test_advance_is_told_every_query_token():
