@@ -63,6 +63,7 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
+    from lidiag.html import card
     from lidiag.progress import Bars
     from lidiag.run import Request, best_device, checked_device, quiet_libraries
     from lidiag.run import run as run_suites
@@ -84,13 +85,14 @@ def run(
         trust_remote_code=trust_remote_code,
     )
     report = run_suites(request, Bars(console))
+    card.write(report, request.out / "report.html")
     if as_json:
         sys.stdout.write(report.to_json())
     else:
         from lidiag.terminal import summary
 
         typer.echo(summary(report))
-    console.print(f"Report: {request.out / 'report.json'}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {request.out / 'report.json'} and report.html beside it", highlight=False, soft_wrap=True, markup=False)
     raise typer.Exit(report.exit_code())
 
 
@@ -160,6 +162,22 @@ def show(
 
     there = reports.read(report)
     typer.echo(there.to_json() if as_json else summary(there, everything=everything))
+
+
+collections = typer.Typer(help="Look at a collection.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(collections, name="data")
+
+
+@collections.command("check")
+def check_data(folder: Annotated[Path, typer.Argument(help="A folder in the BEIR layout.")]) -> None:
+    """Report every fault of a folder by file and line, and the lengths that the probes will see; exit 4 where there is a fault."""
+    from lidiag.datasets import check
+    from lidiag.terminal import safe
+
+    found = check.check(folder)
+    typer.echo(safe(check.text(found)))
+    if found.fault_count:
+        raise typer.Exit(USER_MUST_ACT)
 
 
 @app.command()

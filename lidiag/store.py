@@ -122,7 +122,9 @@ class Store:
         advance(copies)
         vectors = self._open(whole)
         if vectors is None:
-            raise LidiagError(f"{whole} did not come back from the disk as it was written.", "Check the disk, or set LIDIAG_CACHE to another one.")
+            raise LidiagError(
+                f"{whole} did not come back from the disk as it was written.", "Check the disk, or set LIDIAG_CACHE to another one."
+            )
         return vectors
 
     def _pack(self, job: Job[Item], order: Sequence[int], parts: Sequence[MultiVectors], whole: Path) -> None:

@@ -113,6 +113,38 @@ def check(folder: Path, options: DataOptions | None = None) -> DataCheck:
     )
 
 
+def text(found: DataCheck) -> str:
+    """Return the check as lines of text: the faults, then what is there."""
+    lines = [f"{fault}" for fault in found.faults]
+    if found.fault_count > len(found.faults):
+        lines.append(f"... and {found.fault_count - len(found.faults):,} more faults")
+    lines.append(f"{found.folder}: {found.fault_count:,} faults" if found.fault_count else f"{found.folder}: no fault")
+    lines += [f"note: {note}" for note in found.notes]
+    for name, side in (("documents", found.documents), ("queries", found.queries)):
+        pages = f", {side.pages:,} with a page image" if side.pages else ""
+        lines.append(f"{name}: {side.count:,} ({side.empty:,} empty, {side.duplicates:,} duplicates{pages})")
+        if side.words:
+            lines.append(f"  words: {_spread(side.words)}")
+    judged = found.judged
+    lines.append(
+        f"judgements: {judged.count:,} of {judged.queries:,} queries, {judged.queries_without_positive:,} of them without a positive one"
+    )
+    if judged.positives_per_query:
+        lines.append(f"  relevant documents per query: {_spread(judged.positives_per_query)}")
+    if judged.relevant_length_ratio is not None:
+        lines.append(
+            f"  relevant documents have {judged.relevant_length_ratio:.2f} times the words of the others: far from 1, length alone tells relevance"
+        )
+    return "\n".join(lines)
+
+
+def _spread(spread: Spread) -> str:
+    return (
+        f"mean {spread.mean:.1f}; from {spread.least:g} over {spread.quarter:g}, {spread.median:g} (median) and {spread.three_quarters:g} "
+        f"to {spread.most:g}"
+    )
+
+
 def _texts(documents: Sequence[Document], words: Sequence[int]) -> Texts:
     contents = {(document.text, document.page and document.page.source) for document in documents}
     return Texts(
