@@ -46,7 +46,8 @@ def _compiled(function: _Function) -> _Function:
     return cast(_Function, numba.njit(**_OPTIONS)(function))
 
 
-def _kept_on_disk(function: _Function) -> _Function:
+def kept_on_disk(function: _Function) -> _Function:
+    """Compile at the first call, and keep the result."""
     # Compiling takes seconds: once per machine, unless there is no folder to keep the result in.
     try:
         return cast(_Function, numba.njit(cache=True, **_OPTIONS)(function))
@@ -233,7 +234,7 @@ def _score(
         _add_up(values, offsets, document, scores[-1])
 
 
-@_kept_on_disk
+@kept_on_disk
 def pool(
     block: Floats,
     first: int,
