@@ -1,0 +1,169 @@
+"""What happens to a query when the same vectors are put into all of its non-relevant documents.
+
+Only states are merged: the documents' own similarities are not computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lidiag.bench import Bench
+from lidiag.pooling import Pooling
+from lidiag.similarity import Block
+
+from ._distractors import RANDOM, TARGETED, Source, first_look
+from ._merging import Merged
+from ._quality import Judgements, Order
+
+EFFECTS = ("hijack_rate", "hijack_gain", "outbid_rate", "takeover@10", "recall", "ndcg")
+
+_ROUNDING = 1e-6  # of a product of two vectors of length 1
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """One query's ranking as it is, and what an injection needs to know of it. Empty documents stay empty.
+
+    `scores` are (documents,), `first` the positions of the first ten, `bar` the tenth score. `foes` are the positions of the
+    documents that get the vectors, `outside` says which of them are outside the first ten. `gap` is the best relevant score minus the median of the foes'.
+    States are (tokens, foes) and (tokens, relevant documents).
+    """
+
+    pooling: Pooling
+    order: Order
+    judgements: Judgements
+    scores: Tensor
+    first: Tensor
+    bar: float
+    foes: Tensor
+    outside: Tensor
+    gap: float
+    state: Any
+    relevant_state: Any
+
+    @classmethod
+    def of(cls, pooling: Pooling, order: Order, judgements: Judgements, scores: Tensor, state: Any) -> Ranking:
+        """Take one query's (documents,) scores and (tokens, documents) state."""
+        filled, relevant = scores.isfinite(), judgements.gains > 0
+        foes, friends = (filled & ~relevant).nonzero()[:, 0], (filled & relevant).nonzero()[:, 0]
+        first = order.first(scores)
+        outside = torch.ones(len(scores), dtype=torch.bool)
+        outside[first] = False
+        gap = float(scores[friends].max()) - float(np.median(scores[foes].numpy())) if len(friends) and len(foes) else np.nan
+        bar = float(scores[first].min())
+        return cls(
+            pooling, order, judgements, scores, first, bar, foes, outside[foes], gap, state.select(foes), state.select(friends)
+        )  # fmt: skip
+
+    def under(self, sets: Any) -> Array:
+        """Return the EFFECTS (sets, 6) of each of several sets, given as a state (tokens, sets).
+
+        NaN where an effect is undefined: no document that gets the vectors, none that could be outbid, a gap <= 0.
+        """
+        foes, friends = (Merged.of(self.pooling, state, sets) for state in (self.state, self.relevant_state))
+        # The gain is added to the score as it was, so that a set that changes nothing changes no rank by rounding.
+        after = self.scores.repeat(len(foes.gained), 1)
+        after[:, self.foes] += torch.from_numpy(foes.gained)
+        first = self.order.first(after)
+        return np.stack(
+            [
+                _mean(foes.share) / foes.tokens,
+                _mean(foes.positive) / self.gap if self.gap > 0 else np.full(len(after), np.nan),
+                _mean(friends.share) / friends.tokens,
+                _mean((after[:, self.foes[self.outside]] > self.bar).numpy()),
+                self.judgements.recall(first),
+                self.judgements.ndcg(first),
+            ],
+            axis=1,
+        )
+
+
+class Sweep:
+    """Every set of every kind, put into the documents of one query after another.
+
+    `before` (queries, poolings, 2) is recall and nDCG as they are; `effects` is (queries, poolings, kinds, k, EFFECTS), the
+    mean over draws; `covered` (queries, k) is the share of the query's tokens that are nearest to at least one of the first k
+    vectors of targeted_pooled.
+    """
+
+    def __init__(self, bench: Bench, poolings: Sequence[Pooling], kinds: Sequence[str], k: Sequence[int], draws: int) -> None:
+        """Look for the nearest vectors of the corpus, where a kind of set is made of them."""
+        self.before = np.full((len(bench), len(poolings), 2), np.nan)
+        self.effects = np.full((len(bench), len(poolings), len(kinds), len(k), len(EFFECTS)), np.nan)
+        self.covered = np.full((len(bench), len(k)), np.nan)
+        self._bench, self._poolings, self._kinds, self._k, self._draws = bench, poolings, kinds, k, draws
+        self._order = Order([document.id for document in bench.dataset.documents])
+        self._source = Source(bench.documents)
+        self._nearest = list(first_look(bench, max(k))) if set(TARGETED) & set(kinds) else []
+
+    def fold(self, block: Block) -> list[list[Ranking]]:
+        """Inject into every query of a block; return the rankings that it started from, by query and pooling."""
+        bounds = block.offsets.tolist()
+        rankings: list[list[Ranking]] = []
+        for row, query in enumerate(block.queries):
+            judgements = Judgements.of(self._bench, query)
+            own = [
+                Ranking.of(p, self._order, judgements, block.scores(p)[row], _of_tokens(block.state(p), bounds[row], bounds[row + 1]))
+                for p in self._poolings
+            ]
+            self.before[query] = [(judgements.recall(ranking.first), judgements.ndcg(ranking.first)) for ranking in own]
+            for d, kind in enumerate(self._kinds):
+                similarities = self._similarities(kind, query)
+                for p, ranking in enumerate(own):
+                    self.effects[query, p, d] = self._inject(ranking, similarities)
+            rankings.append(own)
+        return rankings
+
+    def _similarities(self, kind: str, query: int) -> Tensor:
+        """Return the similarities (tokens, draws, k) of the query to the vectors of a kind."""
+        tokens = self._bench.queries[query].float()
+        if kind in RANDOM:
+            rng = self._bench.rng(f"{kind} distractors of {self._bench.query_ids[query]}")
+            drawn = [self._source.draw(kind, tokens, max(self._k), rng) for _ in range(self._draws)]
+        else:
+            drawn = [self._source.rows(self._targeted(kind, query))]
+        # A vector of the corpus meets itself in its own document: that is a tie, though the two products may round differently.
+        rounding = _ROUNDING * self._source.moments.norm * tokens.norm(dim=1, keepdim=True)
+        return (tokens @ torch.cat(drawn).T - rounding).unflatten(1, (len(drawn), -1))
+
+    def _targeted(self, kind: str, query: int) -> NDArray[np.int64]:
+        nearest = self._nearest[query]
+        if kind == "targeted":
+            return nearest.turns
+        tokens = int(self._bench.queries.lengths[query])
+        self.covered[query] = [len(np.unique(nearest.pooled_tokens[:k])) / tokens for k in self._k]
+        return nearest.pooled
+
+    def _inject(self, ranking: Ranking, similarities: Tensor) -> Array:
+        """Return (k, EFFECTS), the mean over draws."""
+        states = [ranking.pooling.pool(similarities[..., :k]) for k in self._k]
+        effects = ranking.under(_side_by_side(states))
+        return effects.reshape(len(self._k), -1, len(EFFECTS)).mean(1)
+
+
+def _mean(values: NDArray[Any]) -> Array:
+    """Return the mean over the last axis, NaN where it is empty."""
+    return values.mean(-1, dtype=np.float64) if values.shape[-1] else np.full(len(values), np.nan)
+
+
+def _of_tokens(state: Any, start: int, end: int) -> Any:
+    """Return the state of query tokens start..end of a block's (tokens, documents) state."""
+    return type(state)(**{name: part if name == "n" or part is None else part[start:end] for name, part in vars(state).items()})
+
+
+def _side_by_side(states: Sequence[Any]) -> Any:
+    """Join states (tokens, draws) of one shape into one (tokens, len(states) * draws)."""
+    joined = {
+        name: torch.cat([getattr(s, name) for s in states], 1) for name, part in vars(states[0]).items() if part is not None and part.ndim
+    }
+    draws = next(iter(joined.values())).shape[1] // len(states)
+    return type(states[0])(n=torch.stack([s.n for s in states]).repeat_interleave(draws), **joined)

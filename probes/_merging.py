@@ -1,0 +1,137 @@
+"""States of injected vectors merged into states of documents, many sets at once; compiled by Numba.
+
+`lidiag.pooling` defines what is computed here (merge, score and share), and the tests hold each against the other. Only
+what a sweep over injections keeps is written: sums over query tokens, no merged state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lidiag.kernels import kept_on_disk, power_of_two
+from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
+
+_LANES = 1024  # documents merged at a time: their sums stay in the first-level cache
+_ZERO, _ONE, _NOTHING = np.float32(0), np.float32(1), np.float32(-np.inf)
+_LOG2_E = np.log2(np.e)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Sums over the query's tokens, (sets, documents).
+
+    `gained`: phi with the set - phi without; `positive`: the same, of gains above 0 only; `share`: the share of the pooled
+    weight that is on the set.
+    """
+
+    tokens: int
+    gained: Floats
+    positive: Floats
+    share: Floats
+
+    @classmethod
+    def of(cls, pooling: Pooling, state: Any, sets: Any) -> Merged:
+        """Merge each of the sets, a state (tokens, sets), into every document of a state (tokens, documents); none empty."""
+        n, m = (part.n.numpy().astype(np.float32) for part in (state, sets))
+        out = np.zeros((3, len(m), len(n)), dtype=np.float32)
+        match pooling:
+            case MaxSim():
+                own, part = (np.ascontiguousarray(s.maximum.numpy()) for s in (state, sets))
+                _maximum(own, part, out)
+            case TopK():
+                own, part = (np.ascontiguousarray(s.values.movedim(-1, 0).numpy()) for s in (state, sets))
+                _top(own, n, part, m, out)
+            case Softmax(t):
+                own, part = (np.stack([s.maximum.numpy(), s.mass.numpy(), s.weighted.numpy()]) for s in (state, sets))
+                _softmax(own, part, np.float32(_LOG2_E / t), out)
+            case Mean():
+                own, part = (np.ascontiguousarray(s.total.numpy()) for s in (state, sets))
+                _mean(own, n, part, m, out)
+            case _:
+                raise TypeError(f"{pooling!r} has no compiled merge")
+        return cls(own.shape[-2], *out)
+
+
+@kept_on_disk
+def _maximum(own: Floats, part: Floats, out: Floats) -> None:
+    for t in range(len(own)):
+        row = own[t]
+        for c in range(part.shape[1]):
+            s, sums, wins = part[t, c], out[0, c], out[2, c]
+            for d in range(len(row)):
+                sums[d] += max(s - row[d], _ZERO)
+                wins[d] += _ONE if s > row[d] else _ZERO
+    out[1] = out[0]
+
+
+@kept_on_disk
+def _top(own: Floats, n: Floats, part: Floats, m: Floats, out: Floats) -> None:
+    # Of two falling rows of k the set gives its place j where it beats the document's place k - 1 - j.
+    k = len(own)
+    before, after = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
+    taken = np.empty(_LANES, np.float32)
+    for left in range(0, len(n), _LANES):
+        right = min(left + _LANES, len(n))
+        for t in range(own.shape[1]):
+            for c in range(-1, len(m)):  # at -1 nothing is merged
+                after[:], taken[:] = _ZERO, _ZERO
+                more = m[c] if c >= 0 else _ZERO
+                for i in range(k):
+                    y, row = part[k - 1 - i, t, c] if c >= 0 else _NOTHING, own[i, t, left:right]
+                    for d in range(right - left):
+                        best = max(y, row[d])
+                        after[d] += best if best > _NOTHING else _ZERO
+                        taken[d] += _ONE if y > row[d] else _ZERO
+                for d in range(right - left):
+                    kept = min(np.float32(k), n[left + d] + more)
+                    after[d] /= kept
+                    taken[d] /= kept
+                if c < 0:
+                    before[:] = after
+                    continue
+                sums, above, wins = out[0, c, left:right], out[1, c, left:right], out[2, c, left:right]
+                for d in range(right - left):
+                    gain = after[d] - before[d]
+                    sums[d] += gain
+                    above[d] += max(gain, _ZERO)
+                    wins[d] += taken[d]
+
+
+@kept_on_disk
+def _softmax(own: Floats, part: Floats, scale: np.float32, out: Floats) -> None:
+    # `own` and `part` hold maximum, mass and weighted sum; scale = log2(e) / temperature.
+    for left in range(0, own.shape[2], _LANES):
+        right = min(left + _LANES, own.shape[2])
+        for t in range(own.shape[1]):
+            top, a, b = own[0, t, left:right], own[1, t, left:right], own[2, t, left:right]
+            for c in range(part.shape[2]):
+                sums, above, weight = out[0, c, left:right], out[1, c, left:right], out[2, c, left:right]
+                s, x, y = part[0, t, c], part[1, t, c], part[2, t, c]
+                for d in range(right - left):
+                    # The side with the lower maximum is scaled down to the other's.
+                    lower = s <= top[d]
+                    ratio = power_of_two((s - top[d] if lower else top[d] - s) * scale)
+                    ours, theirs = _ONE if lower else ratio, ratio if lower else _ONE
+                    mass = a[d] * ours + x * theirs
+                    gain = (b[d] * ours + y * theirs) / mass - b[d] / a[d]
+                    sums[d] += gain
+                    above[d] += max(gain, _ZERO)
+                    weight[d] += x * theirs / mass
+
+
+@kept_on_disk
+def _mean(own: Floats, n: Floats, part: Floats, m: Floats, out: Floats) -> None:
+    for t in range(len(own)):
+        for c in range(len(m)):
+            for d in range(len(n)):
+                after = n[d] + m[c]
+                gain = (own[t, d] + part[t, c]) / after - own[t, d] / n[d]
+                out[0, c, d] += gain
+                out[1, c, d] += max(gain, _ZERO)
+                out[2, c, d] += m[c] / after

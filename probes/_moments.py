@@ -1,0 +1,41 @@
+"""Mean and covariance of all vectors of a collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lidiag.multivector import MultiVectors
+
+_ROWS = 2**18  # taken to float64 at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """The mean (dim,), a root of the covariance (dim, dim) with root @ root.T = covariance, and the mean length of a row."""
+
+    mean: Tensor
+    root: Tensor
+    norm: float
+
+    @classmethod
+    def of(cls, items: MultiVectors) -> Moments:
+        """Take the moments of all token vectors, in float64."""
+        total = torch.zeros(items.dim, dtype=torch.float64)
+        products = torch.zeros(items.dim, items.dim, dtype=torch.float64)
+        norm = 0.0
+        for part in items.vectors.split(_ROWS):
+            rows = part.double()
+            total += rows.sum(0)
+            products += rows.T @ rows
+            norm += float(rows.norm(dim=1).sum())
+        n = len(items.vectors)
+        mean = total / n
+        values, axes = torch.linalg.eigh(products / n - mean.outer(mean))
+        return cls(mean.float(), (axes * values.clamp(min=0).sqrt()).float(), norm / n)
+
+    def spread(self, directions: Tensor) -> Tensor:
+        """Return the standard deviation of the products of all vectors with each of (n, dim) directions."""
+        return (directions.float() @ self.root).norm(dim=1)
