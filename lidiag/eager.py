@@ -30,7 +30,7 @@ class EagerPass:
         document_tokens: int,
         device: str | torch.device,
     ) -> None:
-        """`keep` keeps the states; a block has at most `document_tokens` rows, or those of one longer document."""
+        """`keep` keeps the states of whole documents; a block has at most `document_tokens` rows, or those of one longer document."""
         self._documents = documents
         self._poolings = poolings
         self._prefixes = (None, *prefixes)
@@ -44,12 +44,15 @@ class EagerPass:
     def floats(self) -> tuple[int, int]:
         """Numbers written per query and document, and per query token and document."""
         parts = len(self._prefixes)
-        return parts * len(self._poolings), parts * sum(_floats(pooling) for pooling in self._poolings) * self._keep
+        return parts * len(self._poolings), sum(_floats(pooling) for pooling in self._poolings) * self._keep
 
     def pool(self, tokens: Tensor, offsets: Tensor) -> dict[int | None, tuple[dict[Pooling, Tensor], dict[Pooling, Any]]]:
-        """Pool a block of queries: scores and states by pooling, for whole documents (None) and for every prefix."""
+        """Pool a block of queries: scores by pooling and states by pooling, for whole documents (None) and for every prefix."""
         tokens, lengths = tokens.to(self._device), offsets.diff().to(self._device)
-        pieces = {prefix: {pooling: _Pieces(pooling, lengths, keep=self._keep) for pooling in self._poolings} for prefix in self._prefixes}
+        pieces = {
+            prefix: {pooling: _Pieces(pooling, lengths, keep=self._keep and prefix is None) for pooling in self._poolings}
+            for prefix in self._prefixes
+        }
         for similarities, runs in self._similarities(tokens):
             column = 0
             for count, length in runs:

@@ -87,6 +87,7 @@ class _Part:
     """What is written for whole documents, or for their first `prefix` vectors."""
 
     prefix: int | None
+    keep: bool  # whether states are kept
     scores: Tensor  # (rows, queries, documents)
     planes: Tensor  # (planes, documents, tokens); room for none where states are not kept
     positions: Tensor  # (documents, tokens); likewise
@@ -102,7 +103,7 @@ class FusedPass:
     def __init__(
         self, documents: MultiVectors, poolings: Sequence[Pooling], prefixes: Sequence[int], *, keep: bool, document_tokens: int
     ) -> None:
-        """`keep` keeps the states; a block has at most `document_tokens` rows, or those of one longer document."""
+        """`keep` keeps the states of whole documents; a block has at most `document_tokens` rows, or those of one longer document."""
         self._documents = documents
         self._poolings = poolings
         self._prefixes = (None, *prefixes)
@@ -120,11 +121,10 @@ class FusedPass:
     def floats(self) -> tuple[int, int]:
         """Numbers written per query and document, and per query token and document."""
         parts = len(self._prefixes)
-        per_token = self._layout.planes + 2 * self._layout.argmax
-        return parts * self._layout.rows, parts * per_token * self._keep
+        return parts * self._layout.rows, (self._layout.planes + 2 * self._layout.argmax) * self._keep
 
     def pool(self, tokens: Tensor, offsets: Tensor) -> dict[int | None, tuple[dict[Pooling, Tensor], dict[Pooling, Any]]]:
-        """Pool a block of queries: scores and states by pooling, for whole documents (None) and for every prefix."""
+        """Pool a block of queries: scores by pooling and states by pooling, for whole documents (None) and for every prefix."""
         parts = [self._allocate(prefix, len(tokens), len(offsets) - 1) for prefix in self._prefixes]
         waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for block in self._blocks:
@@ -143,11 +143,13 @@ class FusedPass:
 
     def _allocate(self, prefix: int | None, tokens: int, queries: int) -> _Part:
         documents, layout = len(self._documents), self._layout
+        keep = self._keep and prefix is None
         return _Part(
             prefix,
+            keep,
             torch.empty(layout.rows, queries, documents),
-            torch.empty(layout.planes, documents if self._keep else 0, tokens),
-            torch.empty((documents, tokens) if self._keep and layout.argmax else (0, 0), dtype=torch.int64),
+            torch.empty(layout.planes, documents if keep else 0, tokens),
+            torch.empty((documents, tokens) if keep and layout.argmax else (0, 0), dtype=torch.int64),
         )
 
     @torch.no_grad()
@@ -169,15 +171,14 @@ class FusedPass:
                 starts, ends = bounds[first:last] - start, bounds[first + 1 : last + 1] - start
                 if part.prefix is not None:
                     ends = np.minimum(ends, starts + part.prefix)
-                planes = part.planes.numpy() if self._keep else one_document
+                planes = part.planes.numpy() if part.keep else one_document
                 kernels.pool(
-                    similarities.numpy(), first, starts, ends, offsets, ks, temperatures, layout.mean, self._keep,
+                    similarities.numpy(), first, starts, ends, offsets, ks, temperatures, layout.mean, part.keep,
                     planes, part.positions.numpy(), part.scores.numpy(),
                 )  # fmt: skip
 
     def _read(self, part: _Part) -> tuple[dict[Pooling, Tensor], dict[Pooling, Any]]:
         layout, lengths = self._layout, self._documents.lengths
-        n = lengths if part.prefix is None else lengths.clamp(max=part.prefix)
         scores = {pooling: part.scores[layout.row(pooling)] for pooling in self._poolings}
-        states = {pooling: layout.state(pooling, n, part.planes, part.positions) for pooling in self._poolings} if self._keep else {}
-        return scores, states
+        kept = self._poolings if part.keep else ()
+        return scores, {pooling: layout.state(pooling, lengths, part.planes, part.positions) for pooling in kept}

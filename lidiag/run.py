@@ -241,7 +241,7 @@ def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -
         encode_queries=encoder.queries,
         seed=request.seed,
         device=request.device,
-        tiling=Tiling(),
+        tiling=Tiling.on(request.device),
     )
 
 
@@ -291,8 +291,8 @@ def _after_gates(result: Result, gates: Sequence[Any]) -> Result:
 
 
 def _environment(request: Request, adapter: Adapter, store: Store) -> Environment:
-    packages = ("torch", "transformers", "sentence-transformers", "numpy", "scipy", "ir-measures", "tokenizers")
-    tiling = Tiling()
+    packages = ("torch", "numba", "transformers", "sentence-transformers", "numpy", "scipy", "ir-measures", "tokenizers")
+    tiling = Tiling.on(request.device)
     return Environment(
         versions={"python": platform.python_version()} | {name: version(name) for name in packages} | adapter.card.versions,
         device=request.device,

@@ -25,8 +25,8 @@ from lidiag.pooling import Hybrid, MaxSim, Pooling, Scoring, Single
 class Needs:
     """What a probe wants from a pass.
 
-    `tokens` keeps the states of every query token, not only the scores of the queries. `prefixes` asks for the same of
-    documents cut to their first p vectors, for each p.
+    `tokens` keeps the states of every query token with every document. `prefixes` asks for the scores of documents cut to
+    their first p vectors too, for each p.
     """
 
     poolings: tuple[Scoring, ...]
@@ -52,16 +52,17 @@ class Tiling:
     document_tokens: int = 256
     floats: int = 2**27
 
-
-# Away from the processor a call costs more than its work unless blocks are large; half a gigabyte of similarities.
-_ON_DEVICE = Tiling(document_tokens=2**16)
+    @classmethod
+    def on(cls, device: str | torch.device) -> Tiling:
+        """Return blocks that stay in a processor's cache, or large ones where a call costs more than a small block's work."""
+        return cls() if torch.device(device).type == "cpu" else cls(document_tokens=2**16)
 
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
     """All documents as one block of queries sees them.
 
-    `states` maps a pooling to its state, (query_tokens, documents), where they were asked for.
+    `states` maps a pooling to its state, (query_tokens, documents), where they were asked for; of whole documents only.
     """
 
     offsets: Tensor
@@ -114,11 +115,10 @@ def similarity_pass(  # noqa: PLR0913 - each is a knob of the pass, named at eve
     """
     if queries.dim != documents.dim:
         raise ValueError(f"query vectors have {queries.dim} dimensions and document vectors {documents.dim}")
-    on_processor = torch.device(device).type == "cpu"
-    tiling = tiling or (Tiling() if on_processor else _ON_DEVICE)
+    tiling = tiling or Tiling.on(device)
     poolings = _token_poolings(needs.poolings)
     engine: FusedPass | EagerPass
-    if on_processor and FusedPass.knows(poolings):
+    if torch.device(device).type == "cpu" and FusedPass.knows(poolings):
         engine = FusedPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens)
     else:
         engine = EagerPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens, device=device)

@@ -99,14 +99,13 @@ def test_states_stand_in_the_documents_order_with_one_row_per_query_token(tiling
         chosen = queries.select(block.queries)
         assert torch.equal(block.offsets, chosen.offsets)
         for pooling in POOLINGS:
-            for prefix, state in ((None, block.state(pooling)), (6, block.prefixes[6].states[pooling])):
-                cut = documents if prefix is None else documents.heads(prefix)
-                assert torch.equal(state.n, cut.lengths)
-                for j, document in enumerate(cut):
-                    expected = pooling.pool(chosen.vectors @ document.T)
-                    for name, value in vars(state.select(torch.tensor([j]))).items():
-                        if name != "n" and value is not None:
-                            close(value.squeeze(1), getattr(expected, name))
+            state = block.state(pooling)
+            assert torch.equal(state.n, documents.lengths)
+            for j, document in enumerate(documents):
+                expected = pooling.pool(chosen.vectors @ document.T)
+                for name, value in vars(state.select(torch.tensor([j]))).items():
+                    if name != "n" and value is not None:
+                        close(value.squeeze(1), getattr(expected, name))
 
 
 @pytest.mark.usefixtures("engine")
