@@ -41,8 +41,8 @@ def append_summary(judgement: Judgement, path: str | None) -> None:
 
 def summary(judgement: Judgement) -> str:
     """Return the judgement as Markdown, faults first, cut at what GitHub takes."""
-    lines = [f"### lidiag: {_inert(judgement.headline())}", ""]
-    lines += [f"- **broken** {_inert(result.probe)} on {_inert(result.dataset)}: {_inert(result.reason)}" for result in judgement.broken]
+    lines = [f"### lidiag: {inert(judgement.headline())}", ""]
+    lines += [f"- **broken** {inert(result.probe)} on {inert(result.dataset)}: {inert(result.reason)}" for result in judgement.broken]
     if judgement.verdicts:
         lines += ["", "| outcome | gate | bound | observed | |", "|---|---|---|---|---|"]
     order = {"failed": 0, "broken": 1, "skipped": 2, "passed": 3}
@@ -52,7 +52,7 @@ def summary(judgement: Judgement) -> str:
         limit = "" if verdict.limit is None else f"{verdict.op} {number(verdict.limit)}"
         observed = "" if verdict.observed is None else number(verdict.observed)
         cells = (verdict.status, f"{verdict} on {verdict.dataset}", limit, observed, verdict.why or verdict.reason)
-        line = f"| {' | '.join(_inert(cell) for cell in cells)} |"
+        line = f"| {' | '.join(inert(cell) for cell in cells)} |"
         used += len(line.encode()) + 1
         if used > _MOST_BYTES:
             lines += ["", f"{len(rows) - i} more gates do not fit here."]
@@ -82,6 +82,6 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """Escape what Markdown or HTML would act on, and a mention."""
     return _MARKED.sub(r"\\\1", " ".join(safe(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")

@@ -120,25 +120,39 @@ def _grouped(path: Path, table: Any) -> Mapping[Key, Sample]:
     joint = np.zeros(len(table), dtype=np.int64)
     for name in _TEXT[:-1]:
         joint = np.unique(joint * len(words[name]) + codes[name], return_inverse=True)[1].astype(np.int64)
-    order = np.argsort(joint, kind="stable")
-    starts = np.flatnonzero(np.diff(joint[order], prepend=-1))
-    queries = np.array(words["query"], dtype=object)
+    order = np.argsort(joint * len(words["query"]) + codes["query"], kind="stable")
+    sorted_joint, sorted_query = joint[order], codes["query"][order]
+    twice = (np.diff(sorted_joint) == 0) & (np.diff(sorted_query) == 0)
+    if twice.any():
+        raise LidiagError(f"{path} names the query {words['query'][sorted_query[twice.argmax()]]!r} twice for one measurement.", _NEXT)
+    starts = np.flatnonzero(np.diff(sorted_joint, prepend=-1))
+    ends = [*starts[1:].tolist(), len(order)]
+    queries = np.array(words["query"], dtype=object)[sorted_query]
+    value = numbers["value"][order]
+    base, clusters = (_Optional.sorted(numbers[name][order], starts) for name in ("base", "cluster"))
     groups: dict[Key, Sample] = {}
-    for rows in np.split(order, starts[1:]):
-        key = Key(*(words[name][codes[name][rows[0]]] for name in _TEXT[:-1]))
-        if len(np.unique(codes["query"][rows])) < len(rows):
-            raise LidiagError(f"{path} names a query twice for {key.probe} {key.name} {key.at}.", _NEXT)
-        groups[key] = Sample(
-            queries[codes["query"][rows]], numbers["value"][rows], _whole(path, key, numbers["base"][rows]), _whole(path, key, numbers["cluster"][rows], int)
-        )  # fmt: skip
+    for i, (start, end) in enumerate(zip(starts.tolist(), ends, strict=True)):
+        key = Key(*(words[name][codes[name][order[start]]] for name in _TEXT[:-1]))
+        group = slice(start, end)
+        own = clusters.of(path, key, i, group)
+        groups[key] = Sample(queries[group], value[group], base.of(path, key, i, group), None if own is None else own.astype(np.int64))
     return groups
 
 
-def _whole(path: Path, key: Key, column: NDArray[np.float64], kind: type = float) -> NDArray[Any] | None:
-    """Return a column that is all there, None where all of it is absent."""
-    absent = np.isnan(column)
-    if absent.all():
+@dataclass(frozen=True)
+class _Optional:
+    """A column that is all there or all absent within each group; `absent` (groups,) counts what is absent."""
+
+    column: NDArray[np.float64]
+    absent: NDArray[np.int64]
+
+    @classmethod
+    def sorted(cls, column: NDArray[np.float64], starts: NDArray[np.int64]) -> _Optional:
+        return cls(column, np.add.reduceat(np.isnan(column).astype(np.int64), starts))
+
+    def of(self, path: Path, key: Key, i: int, group: slice) -> NDArray[np.float64] | None:
+        if self.absent[i] == 0:
+            return self.column[group]
+        if self.absent[i] < group.stop - group.start:
+            raise LidiagError(f"{path} has a base or a cluster for a part of the queries only: {key.probe} {key.name} {key.at}.", _NEXT)
         return None
-    if absent.any():
-        raise LidiagError(f"{path} has a base or a cluster for a part of the queries only: {key.probe} {key.name} {key.at}.", _NEXT)
-    return column.astype(kind)
