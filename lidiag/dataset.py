@@ -121,6 +121,7 @@ class Dataset:
     A document without judgement is unjudged; "non-relevant" in every measure means not judged relevant. `groups` says
     which queries share a fact, by query id, where that is known: they are one unit of the statistics. `facets` holds what
     a generated collection knows of a document, by document id. `notes` are sentences that the report is to carry.
+    `language` is an ISO 639-3 code with a script, as mteb writes it: `eng-Latn`; empty where it is not known.
     """
 
     name: str

@@ -63,7 +63,7 @@ def facts(seed: int) -> Dataset:
         queries=queries,
         documents=documents,
         relevance={query.id: answers[fact.id] for query, (fact, _) in zip(queries, asked, strict=True)},
-        language="en",
+        language="eng-Latn",
         groups={query.id: fact.id for query, (fact, _) in zip(queries, asked, strict=True)},
         facets={
             document.id: {"fact": draft.fact.id, "position": draft.position, "times": draft.times, "words": draft.times * STATEMENT_WORDS}

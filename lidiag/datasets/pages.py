@@ -49,7 +49,7 @@ def pages(seed: int, *, text: bool) -> Dataset:
         documents=documents,
         relevance={query.id: {document.id: 1} for query, document in zip(queries, documents, strict=True)},
         revision=hashlib.sha256(repr((text, sheets)).encode()).hexdigest()[:40],
-        language="en",
+        language="eng-Latn",
         facets={document.id: {"town": sheet.town, "sort": sheet.sort} for document, sheet in zip(documents, sheets, strict=True)},
     )
 

@@ -74,7 +74,7 @@ def test_an_absent_folder_is_refused(tmp_path):
 
 def test_checking_needs_no_torch():
     code = "import sys; from lidiag.datasets import check; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - fixed words
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @needs_shared("data/cranfield")

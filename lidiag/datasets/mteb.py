@@ -1,0 +1,160 @@
+"""`mteb:TASK`: any of mteb's retrieval tasks over texts or pages, at the revision that mteb pins.
+
+A collection's name stands for its tasks, and a task of several subsets or splits for each of them; `members` lists what a
+name stands for: `mteb:Vidore2ESGReportsRetrieval?subset=english`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from lidiag.dataset import DataOptions, Dataset
+from lidiag.datasets import columns, hub
+from lidiag.errors import LidiagError, unknown
+
+COLLECTIONS = {"nanobeir": "NanoBEIR", "vidore-v1": "ViDoRe(v1)", "vidore-v2": "ViDoRe(v2)", "vidore-v3": "ViDoRe(v3)"}
+_CATEGORIES = {"t2t": frozenset({"text"}), "t2i": frozenset({"image"}), "t2it": frozenset({"text", "image"})}
+
+
+def names() -> list[str]:
+    """Return the collections of tasks; `TASK` stands for any of mteb's retrieval tasks."""
+    return [*COLLECTIONS, "TASK"]
+
+
+def members(name: str, options: DataOptions) -> list[str]:
+    """Return the names that a name stands for, each of one subset and one split; `?subset=` and `?split=` keep those alone.
+
+    Needs no data and asks no hub.
+
+    Raises:
+        LidiagError: there is no such task or collection, or none of its tasks has that subset or split.
+    """
+    import mteb  # noqa: PLC0415 - seconds to import
+
+    tasks = list(mteb.get_benchmark(COLLECTIONS[name]).tasks) if name in COLLECTIONS else _tasks(name)
+    return [f"mteb:{_named(task, *part)}" for task, part in _parts(tasks, name, options)]
+
+
+def load(name: str, options: DataOptions) -> Dataset:
+    """Load one subset and split of one task as a collection.
+
+    Texts are those that mteb gives a model. Queries without judgement are left out. `notes` says where mteb would count
+    otherwise.
+
+    Raises:
+        LidiagError: as `task`, or the task's queries are no texts or its documents neither texts nor pages.
+    """
+    task_, subset, split = task(name, options)
+    full = f"mteb:{_named(task_, subset, split)}"
+    data = task_.dataset[subset][split]
+    documents = columns.documents(data["corpus"], _CATEGORIES[task_.metadata.category], full)
+    queries = columns.queries(data["queries"], data["relevant_docs"], full)
+    judged = {query.id: data["relevant_docs"][query.id] for query in queries}
+    relevance = {query: {str(d): int(grade) for d, grade in row.items() if str(d) in documents} for query, row in judged.items()}
+    lost = sum(map(len, judged.values())) - sum(map(len, relevance.values()))
+    return Dataset(
+        name=full,
+        queries=queries,
+        documents=list(documents.values()),
+        relevance=relevance,
+        revision=task_.metadata.dataset["revision"],
+        language=" ".join(task_.metadata.hf_subsets_to_langscripts[subset]),
+        notes=_notes(task_, data, documents, lost, options),
+    )
+
+
+def task(name: str, options: DataOptions) -> tuple[Any, str, str]:
+    """Return one of mteb's tasks with its data loaded, and the subset and split that were chosen.
+
+    With `options.data_dir` the data is read from a mirror: a folder that holds the hub's `org/name` as folders. What lies
+    there is taken for the pinned revision.
+
+    Raises:
+        LidiagError: there is no such task, subset or split, more than one is meant, the task is not one of retrieving texts
+            or pages by a text, or its data cannot be had.
+    """
+    parts = _parts(_tasks(name), name, options)
+    if len(parts) > 1:
+        some = ", ".join(f"mteb:{_named(one, *part)}" for one, part in parts[:3])
+        raise LidiagError(f"mteb:{name} has {len(parts)} parts: {some}{', ...' if len(parts) > 3 else ''}.", "Name one of them.")  # noqa: PLR2004
+    [(found, (subset, split))] = parts
+    if options.revision not in {None, found.metadata.dataset["revision"]}:
+        pinned = found.metadata.dataset["revision"]
+        raise LidiagError(f"mteb pins {name} to revision {pinned}, not {options.revision}.", "Leave the revision out.")
+    found.hf_subsets = [subset]
+    _fetch(found.filter_eval_splits([split]), options)
+    return found, subset, split
+
+
+def _tasks(name: str) -> list[Any]:
+    """Return a task by its name, or the tasks that it is made of; retrieval of texts or pages by texts only."""
+    import mteb  # noqa: PLC0415 - seconds to import
+    from mteb.abstasks import AbsTaskRetrieval  # noqa: PLC0415
+
+    try:
+        found = mteb.get_task(name)
+    except KeyError:
+        known = [t.metadata.name for t in mteb.get_tasks(exclude_superseded=False, exclude_private=False)]
+        raise unknown("task of mteb", name, known, "mteb's list of tasks") from None
+    tasks: list[Any] = list(getattr(found.metadata, "tasks", None) or [found])
+    for one in tasks:
+        if not isinstance(one, AbsTaskRetrieval) or one.metadata.category not in _CATEGORIES:
+            kind = f"{one.metadata.type} ({one.metadata.category})"
+            raise LidiagError(f"mteb's {one.metadata.name} is a task of {kind}.", "Choose one that retrieves texts or pages by a text.")
+    return tasks
+
+
+def _parts(tasks: list[Any], name: str, options: DataOptions) -> list[tuple[Any, tuple[str, str]]]:
+    options.require(f"mteb:{name}", ("subset", "split"), revision=True)
+    subset, split = options.parameters.get("subset"), options.split or options.parameters.get("split")
+    every = [(one, (s, p)) for one in tasks for s in one.metadata.hf_subsets for p in one.metadata.eval_splits]
+    found = [(one, (s, p)) for one, (s, p) in every if subset in {None, s} and split in {None, p}]
+    if not found:
+        has = ", ".join(sorted({f"subset={s}&split={p}" for _, (s, p) in every})[:8])
+        raise LidiagError(f"mteb:{name} has no part of subset {subset} and split {split}; it has {has}.", "Name one that it has.")
+    return found
+
+
+def _named(task_: Any, subset: str, split: str) -> str:
+    """Return the name that stands for one part alone."""
+    several = (("subset", subset, task_.metadata.hf_subsets), ("split", split, task_.metadata.eval_splits))
+    tail = "&".join(f"{key}={value}" for key, value, every in several if len(every) > 1)
+    return task_.metadata.name + (f"?{tail}" if tail else "")
+
+
+def _fetch(task_: Any, options: DataOptions) -> None:
+    """Let mteb load the data, from the mirror, the cache or the hub."""
+    from datasets.exceptions import DatasetsError  # noqa: PLC0415 - comes with mteb
+
+    pinned = task_.metadata.dataset
+    path, why = pinned["path"], None
+    if options.data_dir is not None:
+        path = str(hub.mirrored(pinned["path"], options.data_dir))
+        # A revision of a folder has no meaning, and the hub's loader would ask for it.
+        task_.metadata = task_.metadata.model_copy(update={"dataset": pinned | {"path": path}})
+    else:
+        why = "this run is offline" if options.offline else hub.silence(pinned["path"], pinned["revision"])
+    try:
+        with hub.unasked() if why or options.data_dir else nullcontext():
+            task_.load_data()
+            task_.convert_v1_dataset_format_to_v2(num_proc=None)
+    except (OSError, ValueError, KeyError, DatasetsError) as error:
+        cause = (f"{why}, and " if why else "") + str(error).partition("\n")[0]
+        raise LidiagError(
+            f"{path} of {task_.metadata.name} cannot be loaded: {cause}.", "Mend that, or name a mirror of the hub."
+        ) from error
+
+
+def _notes(task_: Any, data: Mapping[str, Any], documents: Mapping[str, object], lost: int, options: DataOptions) -> tuple[str, ...]:
+    notes: list[str] = []
+    if options.data_dir is not None:
+        notes.append("read from a mirror and taken for the pinned revision")
+    if lost:
+        notes.append(f"{lost:,} judgements name documents that the corpus lacks and were left out; mteb counts them as never found")
+    if task_.ignore_identical_ids and any(str(query) in documents for query in data["relevant_docs"]):
+        notes.append("mteb leaves a document out that has the query's own id; here it is ranked")
+    if data["top_ranked"] is not None:
+        notes.append("mteb reranks given candidates; here all documents are ranked")
+    return tuple(notes)
