@@ -195,7 +195,8 @@ class Softmax:
         maximum = similarities.amax(-1)
         weights = ((similarities - maximum.unsqueeze(-1)) / self.t).exp_()
         mass = weights.sum(-1)
-        return SoftState(n, maximum, mass, weights.mul_(similarities).sum(-1))
+        # Not in place: the gradient needs the weights as they are.
+        return SoftState(n, maximum, mass, (weights * similarities).sum(-1))
 
     def merge(self, a: SoftState, b: SoftState) -> SoftState:
         """Rescale both to the larger maximum and add."""
