@@ -1,0 +1,104 @@
+"""The similarities beyond the best: what each query sees of the documents of its pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lidiag.bench import Bench
+from lidiag.pooling import TopK
+from lidiag.similarity import Needs
+
+from ._moments import Moments
+
+Array = NDArray[np.float64]
+
+RANKS = {"1": (1, 1), "2-4": (2, 4), "5-16": (5, 16), "17-32": (17, 32)}
+DEEPEST = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """One query's candidates, drawn without looking at a single token's similarity.
+
+    `documents` (p,) are positions in the collection, best first; `relevant` and `size` (vectors) are theirs; `left_out`
+    counts the relevant documents that are not among them.
+    """
+
+    documents: NDArray[np.int64]
+    relevant: NDArray[np.bool_]
+    size: NDArray[np.int64]
+    left_out: int
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there is something to tell apart."""
+        return bool(self.relevant.any() and not self.relevant.all())
+
+
+def pools(bench: Bench, size: int) -> list[Pool]:
+    """Return each query's `size` nearest documents by the cosine of mean vectors; empty documents are in none."""
+    filled = np.flatnonzero(bench.lengths)
+    means = _means([bench.documents[document] for document in filled.tolist()])
+    cosines = _means(list(bench.queries)) @ means.T
+    drawn: list[Pool] = []
+    for query, row in enumerate(cosines):
+        # Sorted stably: documents that are equally near come in the collection's order.
+        chosen = filled[row.sort(descending=True, stable=True).indices[:size].numpy()]
+        relevant = np.isin(chosen, bench.relevant[query])
+        drawn.append(Pool(chosen, relevant, bench.lengths[chosen], len(bench.relevant[query]) - int(relevant.sum())))
+    return drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one query sees of its pool.
+
+    `similarity` (p, ranks): for each range of RANKS the mean over query tokens of the mean similarity at those ranks, NaN
+    where a document has no vector at any of them. `margin` (p,): rank 1 minus rank 2, over the standard deviation of the
+    query token's similarities to all vectors of the collection, mean over query tokens; NaN for a single vector. `topk`
+    (p, k): the score under TopK(1), TopK(2) and so on. `tail` (p,): sum over query tokens of the mean similarity at the
+    ranks asked for, at rank 1 for a document of a single vector.
+    """
+
+    similarity: Array
+    margin: Array
+    topk: Array
+    tail: Array
+
+
+def seen(bench: Bench, drawn: list[Pool], deepest_k: int, tail: tuple[int, int]) -> Iterator[Seen]:
+    """Yield what every query sees of its pool."""
+    moments = Moments.of(bench.documents)
+    pooling = TopK(max(DEEPEST, deepest_k, tail[1]))
+    for query, pool in enumerate(drawn):
+        tokens = bench.queries.select([query])
+        (block,) = bench.compare(tokens, bench.documents.select(pool.documents.tolist()), Needs((pooling,), tokens=True))
+        values = block.state(pooling).values.double()
+        spread = moments.spread(tokens.vectors).double().unsqueeze(1)
+        similarity = torch.stack([_mean_of_ranks(values, *ranks).mean(0) for ranks in RANKS.values()], 1)
+        margin = ((values[..., 0] - values[..., 1]) / spread).mean(0)
+        alone = torch.from_numpy(pool.size == 1)
+        deep = torch.where(alone, values[..., 0], _mean_of_ranks(values, *tail)).sum(0)
+        yield Seen(similarity.numpy(), torch.where(alone, torch.nan, margin).numpy(), _topk(values, pool.size, deepest_k), deep.numpy())
+
+
+def _means(items: list[Tensor]) -> Tensor:
+    return torch.nn.functional.normalize(torch.stack([item.float().mean(0) for item in items]), dim=1)
+
+
+def _mean_of_ranks(values: Tensor, first: int, last: int) -> Tensor:
+    """Return the mean of ranks first..last (counted from 1) over the last axis, NaN where there are none (-inf)."""
+    kept = values[..., first - 1 : last]
+    there = ~kept.isneginf()
+    return torch.where(there, kept, 0.0).sum(-1) / there.sum(-1)
+
+
+def _topk(values: Tensor, size: NDArray[np.int64], deepest: int) -> Array:
+    sums = torch.where(values.isneginf(), 0.0, values)[..., :deepest].cumsum(-1).sum(0).numpy()
+    return sums / np.minimum(np.arange(1, deepest + 1), size[:, None])

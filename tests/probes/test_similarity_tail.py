@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lidiag import catalog
+from lidiag.errors import LidiagError
+from lidiag.measurement import Skip
+from lidiag.probes._tail import pools, seen
+from lidiag.probes._within import best_weight, centred, folds, held_out_auc, resampled_means
+from tests.probes.toy import gaussian, measure, toy_bench, unit
+
+AXIS = unit([1, 0, 0])
+
+
+def document(*similarities: float) -> torch.Tensor:
+    """Vectors with those similarities to AXIS."""
+    s = torch.tensor(similarities)
+    return torch.stack((s, (1 - s**2).sqrt(), torch.zeros(len(s))), 1)
+
+
+def planted(first, tail, *, queries=30, documents=40, vectors=12):
+    """A bench of one-token queries, each relevant to its own document and two more.
+
+    `first(relevant, noise)` gives a document's best similarity and `tail(relevant, noise, first)` the others' level, with
+    noise from a standard normal; each query has its own axis, so that its documents are seen by it alone.
+    """
+    rng = np.random.default_rng(0)
+    axes = torch.eye(queries + 1)
+    items, relevance = [], {}
+    for q in range(queries):
+        relevance[q] = {}
+        for d in range(documents):
+            relevant = d < 3
+            best = first(relevant, rng.standard_normal())
+            level = tail(relevant, rng.standard_normal(), best)
+            s = torch.tensor([best, *(level - 0.001 * j for j in range(vectors - 1))], dtype=torch.float32)
+            items.append(s.unsqueeze(1) * axes[q] + (1 - s**2).sqrt().unsqueeze(1) * axes[-1])
+            if relevant:
+                relevance[q][len(items) - 1] = 1
+    return toy_bench([axes[q : q + 1] for q in range(queries)], items, relevance)
+
+
+def measured(bench, pool=40, **more):
+    return measure("similarity-tail", bench, pool=pool, **more)
+
+
+def test_a_tail_that_carries_all_the_signal_is_found():
+    # The best similarity is noise; relevant documents match on at the other ranks.
+    found = measured(planted(lambda _, noise: 0.9 + 0.01 * noise, lambda relevant, noise, _: 0.5 + 0.2 * relevant + 0.01 * noise))
+    gain = found.get("tail_gain", {})
+    assert gain.value == pytest.approx(0.5, abs=0.1)
+    assert found.get("rank_auc", {"rank": "2-4"}).value == 1
+    assert found.get("tail_weight", {}).low > 0
+    assert found.get("tail_weight_gain", {}).low > 0
+    assert next(f.data["verdict"] for f in found.findings if f.name == "tail") == "strong"
+    control = found.get("tail_gain_permuted", {})
+    assert control.low <= 0 <= control.high
+
+
+def test_a_tail_that_carries_none_adds_nothing():
+    found = measured(planted(lambda relevant, noise: 0.8 + 0.1 * relevant + 0.005 * noise, lambda _, noise, __: 0.4 + 0.05 * noise))
+    assert found.get("rank_auc", {"rank": "1"}).value == 1
+    assert found.get("tail_gain", {}).value == pytest.approx(0, abs=1e-3)
+    assert found.get("topk_ndcg", {"k": 1}).value == 1
+
+
+def test_a_tail_that_carries_none_beside_a_noisy_first_rank_is_within_chance():
+    found = measured(
+        planted(lambda relevant, noise: 0.8 + 0.02 * relevant + 0.02 * noise, lambda _, noise, __: 0.4 + 0.05 * noise, queries=80)
+    )
+    gain = found.get("tail_gain", {})
+    assert gain.low < 0.01
+    assert abs(gain.value) < 0.02
+    assert next(f.data["verdict"] for f in found.findings if f.name == "tail") in {"none", "cannot tell"}
+
+
+def test_density_is_corrected_by_a_negative_weight():
+    # Dense documents have a high best match by nature: best = signal + level. Taking the level off brings the signal out.
+    levels = {}
+
+    def tail(_, noise, best):
+        return 0.4 + (best - levels["signal"] - 0.6)
+
+    def first(relevant, noise):
+        levels["signal"] = 0.08 * relevant
+        return 0.6 + levels["signal"] + 0.05 * noise
+
+    found = measured(planted(first, tail))
+    # At -1 only the signal is left; a little less may already rank as well.
+    assert -1.3 < found.get("tail_weight", {}).value < -0.5
+    assert found.get("tail_weight", {}).high < 0
+    assert found.get("tail_weight_gain", {}).low > 0
+
+
+def test_ranks_margins_and_topk_by_hand():
+    # Two documents of the pool: four vectors, and one.
+    bench = toy_bench([AXIS], [document(0.9, 0.6, 0.5, 0.4), document(0.7)], {0: {0: 1}})
+    (pool,) = pools(bench, 10)
+    (view,) = seen(bench, [pool], 4, (2, 3))
+    rows = [pool.documents.tolist().index(d) for d in (0, 1)]
+    similarity = view.similarity[rows]
+    assert similarity[0, :2] == pytest.approx([0.9, 0.5], abs=1e-6)
+    assert np.isnan(similarity[0, 2:]).all()
+    assert similarity[1, 0] == pytest.approx(0.7, abs=1e-6)
+    assert np.isnan(similarity[1, 1:]).all()
+    spread = np.std([0.9, 0.6, 0.5, 0.4, 0.7])
+    assert view.margin[rows[0]] == pytest.approx(0.3 / spread, rel=1e-4)
+    assert np.isnan(view.margin[rows[1]])
+    assert view.topk[rows[0]] == pytest.approx([0.9, 0.75, 2 / 3, 0.6], abs=1e-6)
+    assert view.topk[rows[1]] == pytest.approx([0.7] * 4, abs=1e-6)
+    assert view.tail[rows] == pytest.approx([0.55, 0.7], abs=1e-6)
+
+
+def test_what_is_seen_is_what_sorting_all_similarities_gives():
+    generator = torch.Generator().manual_seed(7)
+    queries, documents = [gaussian(generator, n, 8) for n in (3, 5)], [gaussian(generator, n, 8) for n in range(1, 60, 4)]
+    bench = toy_bench(queries, documents, {0: {0: 1}, 1: {1: 1}})
+    drawn = pools(bench, 6)
+    for query, pool, view in zip(queries, drawn, seen(bench, drawn, 16, (2, 32)), strict=True):
+        for row, d in enumerate(pool.documents):
+            ranked = -np.sort(-(query @ documents[d].T).double().numpy(), axis=1)
+            for column, (start, end) in enumerate(((0, 1), (1, 4), (4, 16), (16, 32))):
+                expected = ranked[:, start:end].mean() if ranked.shape[1] > start else np.nan
+                np.testing.assert_allclose(view.similarity[row, column], expected, atol=1e-6)
+            np.testing.assert_allclose(view.topk[row], [ranked[:, :k].mean(1).sum() for k in range(1, 17)], atol=1e-5)
+
+
+def test_the_pool_is_drawn_by_mean_vectors_and_what_lies_outside_is_counted():
+    # The relevant document has the best single match, but its mean points elsewhere.
+    far = torch.cat((document(1.0), document(*[-0.9] * 9)))
+    near = [document(0.5, 0.5) for _ in range(3)]
+    bench = toy_bench([AXIS], [far, *near, torch.empty(0, 3)], {0: {0: 1, 1: 1}})
+    (pool,) = pools(bench, 3)
+    assert sorted(pool.documents.tolist()) == [1, 2, 3]
+    assert pool.left_out == 1
+    assert len(pools(bench, 10)[0].documents) == 4
+
+
+def test_relevant_documents_outside_the_pools_are_said():
+    bench = planted(lambda relevant, noise: 0.8 + 0.1 * relevant + 0.01 * noise, lambda _, noise, __: 0.4 + 0.1 * noise)
+    whole, half = (next(f for f in measured(bench, pool=pool).findings if f.name == "pools") for pool in (1200, 20))
+    assert whole.data["outside"] == 0
+    # By the mean of mostly noise, about half of the 90 relevant documents lie in the better half.
+    assert half.data["outside"] == pytest.approx(45, abs=20)
+
+
+def test_queries_of_one_group_share_a_fold():
+    groups = np.repeat(np.arange(12), 3)
+    fold = folds(groups, 4, np.random.default_rng(0))
+    assert all(len(set(fold[groups == group])) == 1 for group in range(12))
+    assert np.bincount(fold).tolist() == [9, 9, 9, 9]
+
+
+def test_weights_are_judged_on_queries_they_were_not_fitted_to():
+    # In one fold the feature points the other way: a fit that saw the fold would not miss it so badly.
+    rng = np.random.default_rng(0)
+    relevant = [np.arange(40) < 10 for _ in range(40)]
+    sign = np.where(np.arange(40) % 5 == 0, -1, 1)
+    features = [centred(s * r[:, None] + 0.1 * rng.standard_normal((40, 1))) for r, s in zip(relevant, sign, strict=True)]
+    auc = held_out_auc(features, relevant, np.arange(40) % 5)
+    assert auc[sign == 1].min() > 0.99
+    assert auc[sign == -1].max() < 0.01
+
+
+def test_missing_features_lie_at_the_mean():
+    assert centred(np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 4.0]])).tolist() == [[-2, -1], [0, 0], [2, 1]]
+
+
+def test_of_equally_good_weights_the_one_nearest_0_is_taken():
+    grid = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    assert best_weight(np.array([[0.3, 0.3, 0.3, 0.3, 0.2], [0.1, 0.3, 0.2, 0.3, 0.3]]), grid).tolist() == [2, 1]
+
+
+def test_whole_groups_are_resampled():
+    means = resampled_means(np.array([[1.0], [1.0], [5.0], [5.0]]), np.array([0, 0, 1, 1]), 500, np.random.default_rng(0))
+    assert set(np.unique(means).tolist()) == {1.0, 3.0, 5.0}
+
+
+def test_too_few_queries_are_skipped_with_the_reason():
+    bench = planted(lambda *_: 0.9, lambda *_: 0.5, queries=4)
+    with pytest.raises(Skip, match="only 4 independent queries"):
+        measured(bench)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"pool": 1}, "pool = 1"),
+        ({"folds": 1}, "folds = 1"),
+        ({"k": 0}, "k = 0"),
+        ({"tail": (1, 4)}, "no ranks"),
+        ({"tail": (5, 4)}, "no ranks"),
+    ],
+)
+def test_what_gives_no_comparison_is_refused(parameters, message):
+    with pytest.raises(LidiagError, match=message):
+        catalog.probe("similarity-tail", parameters)
+
+
+def test_every_measurement_has_its_formula():
+    found = measured(planted(lambda r, noise: 0.8 + 0.05 * r + 0.05 * noise, lambda *_: 0.4, vectors=40, documents=20), pool=20)
+    assert {m.name for m in found.measurements} == set(catalog.probe_class("similarity-tail").formulas)
