@@ -42,7 +42,7 @@ def load(name: str, options: DataOptions) -> Dataset:
     documents = read_corpus(folder, faults)
     questions = read_questions(folder, options, faults)
     hold_together(questions, documents, "corpus.jsonl", faults)
-    faults.refuse(name)
+    faults.refuse(name, f"Mend it; `lidiag data check {name}` lists every fault.")
     return Dataset(
         name=_named(folder, options),
         queries=questions.asked,
@@ -64,7 +64,7 @@ def queries_from(dataset: Dataset, folder: Path, options: DataOptions | None = N
     faults = Faults()
     questions = read_questions(folder, options, faults)
     hold_together(questions, {document.id: document for document in dataset.documents}, dataset.name, faults)
-    faults.refuse(folder)
+    faults.refuse(folder, f"Mend it, or name a folder of questions about the documents of {dataset.name}.")
     return dataclasses.replace(
         dataset,
         name=f"{dataset.name}?queries={_named(folder, options)}",

@@ -47,13 +47,13 @@ class Faults:
         if len(self.kept) < _KEPT:
             self.kept.append(Fault(file if isinstance(file, str) else file.name, line, what))
 
-    def refuse(self, folder: Path | str) -> None:
+    def refuse(self, folder: Path | str, next_step: str) -> None:
         """Raise LidiagError if there are any, naming the first five."""
         if not self.count:
             return
         shown = "; ".join(map(str, self.kept[:_SHOWN]))
         more = f"; and {self.count - _SHOWN:,} more" if self.count > _SHOWN else ""
-        raise LidiagError(f"{folder} cannot be used: {shown}{more}.", f"Mend it; `lidiag data check {folder}` lists every fault.")
+        raise LidiagError(f"{folder} cannot be used: {shown}{more}.", next_step)
 
 
 def show(value: object) -> str:

@@ -38,11 +38,11 @@ def test_faults_are_all_counted_and_a_thousand_kept():
         faults.add("f", number, "is wrong")
     assert (faults.count, len(faults.kept)) == (2000, 1000)
     with pytest.raises(LidiagError, match=r"f line 5 is wrong; and 1,995 more\."):
-        faults.refuse("folder")
+        faults.refuse("folder", "Mend it.")
 
 
 def test_no_fault_refuses_nothing():
-    Faults().refuse("folder")
+    Faults().refuse("folder", "Mend it.")
 
 
 def test_what_is_shown_is_short_and_has_no_control_characters():
