@@ -17,9 +17,9 @@ from tests.probes.toy import ToyAdapter, measure, toy_bench
 from tests.shared import SHARED, needs_shared
 from tests.zoo_visual import Zoo, changed, document, page
 
-WORDS = "river wing shock layer heat flow plate supersonic jet nozzle drag lift body cone pressure".split()  # noqa: SIM905
-TEXTS = [" ".join(WORDS[: 3 + i]) for i in range(12)]
-QUERIES = [f"{a} {b}" for a, b in itertools.pairwise(WORDS)]
+WORDS = [f"word{i}" for i in range(60)]
+TEXTS = [" ".join(WORDS[(7 * i + 11 * k) % 60] for k in range(3 + i)) for i in range(12)]
+QUERIES = [f"{a} {b}" for a, b in itertools.pairwise(WORDS[:15])]
 
 
 def word(text):
@@ -142,7 +142,13 @@ def test_noise_that_the_dtype_explains_is_measured_and_no_fault():
     found = check(Model(lambda items: by_longest(items, 0.002), dtype="bfloat16"))
     assert 0.01 < value(found, "padding_difference", side="document") < 0.2
     assert not faults(found)
-    assert "score_change" in {finding.name for finding in found.findings if finding.severity == "warning"}
+
+
+@pytest.mark.parametrize(("per_pad", "large"), [(0.002, False), (0.005, True)])
+def test_noise_as_large_as_the_gaps_between_scores_is_a_warning(per_pad, large):
+    found = check(Model(lambda items: by_longest(items, per_pad), dtype="bfloat16"))
+    assert (value(found, "score_change") > 1) == large
+    assert ("score_change" in {finding.name for finding in found.findings if finding.severity == "warning"}) == large
 
 
 def test_a_change_is_in_units_of_a_vectors_length():
@@ -246,13 +252,14 @@ def test_cut_items_are_counted_over_the_whole_collection():
     assert "3 of 12 documents are cut" in next(finding.text for finding in found.findings if finding.name == "cut")
 
 
+QUESTIONS = ["cat", "what is the revenue?", "a question", "which page shows the longest table of all?"]
+
+
 def visual(adapter):
     pages = [document(page(f"page {i}\n{'words ' * i}", (200 + 13 * i, 330 - 7 * i)), f"p{i}") for i in range(4)]
-    dataset = Dataset(
-        "pages", [Query(f"q{i}", text) for i, text in enumerate(QUERIES[:4])], pages, {f"q{i}": {f"p{i}": 1} for i in range(4)}
-    )
+    dataset = Dataset("pages", [Query(f"q{i}", text) for i, text in enumerate(QUESTIONS)], pages, {f"q{i}": {f"p{i}": 1} for i in range(4)})
     bench = toy_bench([encode("a")], [encode("a")], {0: {0: 1}}, adapter=adapter)
-    queries, documents = adapter.queries(QUERIES[:4]), adapter.documents(pages)
+    queries, documents = adapter.queries(QUESTIONS), adapter.documents(pages)
     for name, thing in {"dataset": dataset, "query_ids": list(dataset.relevance), "queries": queries, "documents": documents}.items():
         object.__setattr__(bench, name, thing)
     return measure("load-check", bench)
