@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lidiag.bench import Bench
 from lidiag.dataset import Document
@@ -53,7 +54,8 @@ class Echo:
         if not self._documents:
             found.say("echo", "Not measured: no query has a non-relevant document outside its first ten.")
             return
-        if any(self._bench.dataset.documents[document].page for document in self._documents.values()):
+        pages = (self._bench.dataset.documents[document].page for document in self._documents.values())
+        if "image" in self._bench.adapter.card.modalities and any(pages):
             found.say("echo", "Not measured: words cannot be put into a page image.")
             return
         texts = [self._texts(query) for query in self._documents]
@@ -63,8 +65,9 @@ class Echo:
         except Skip as skip:
             found.say("echo", f"Not measured: {skip}.")
             return
-        self._rank(vectors, found)
-        self._say_cut(vectors, found)
+        read = _read_to_the_end(vectors)
+        self._add(found, self._beats(vectors, read))
+        self._say(found, None if vectors.cut is None else len(self._documents) - int(read[:, PLACES.index("end")].sum()))
 
     def _texts(self, query: int) -> tuple[str, str, str]:
         words = self._bench.query_texts[query]
@@ -72,30 +75,43 @@ class Echo:
         idle = neutral(max(1, len(words) // _LETTERS_PER_WORD), self._rng)
         return f"{words} {text}", f"{text} {words}", f"{idle} {text}"
 
-    def _rank(self, vectors: MultiVectors, found: Findings) -> None:
+    def _beats(self, vectors: MultiVectors, read: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return (queries, poolings, first and tenth, places): 1 where the echo beats that score, NaN where none was made or read."""
         beats = np.full((*self._bars.shape, len(PLACES)), np.nan)
         for row, query in enumerate(self._documents):
             tokens = self._bench.queries[query].float()
-            for place in range(len(PLACES)):
+            for place in np.flatnonzero(read[row]).tolist():
                 similarities = tokens @ vectors[row * len(PLACES) + place].float().T
                 for p, pooling in enumerate(self._poolings):
                     score = float(pooling.score(pooling.pool(similarities)).sum())
                     beats[query, p, :, place] = score > self._bars[query, p]
-        for p, pooling in enumerate(self._poolings):
-            for i, place in enumerate(PLACES):
-                at = {"pooling": repr(pooling), "place": place}
-                found.mean("echo@10", at, beats[:, p, 1, i], better="lower", share=True)
-                found.mean("echo@1", at, beats[:, p, 0, i], better="lower", share=True)
+        return beats
 
-    def _say_cut(self, vectors: MultiVectors, found: Findings) -> None:
+    def _add(self, found: Findings, beats: NDArray[np.float64]) -> None:
+        for p, pooling in enumerate(self._poolings):
+            for place, values in zip(PLACES, np.moveaxis(beats[:, p], -1, 0), strict=True):
+                for name, column in (("echo@10", values[:, 1]), ("echo@1", values[:, 0])):
+                    at = {"pooling": repr(pooling), "place": place}
+                    if np.isnan(column).all():
+                        found.unmade(name, at, "every document was longer than the model reads, and the words were cut off.")
+                    else:
+                        found.mean(name, at, column, better="lower", share=True)
+
+    def _say(self, found: Findings, cut: int | None) -> None:
         name = repr(self._poolings[0])
-        shares = {place: found.get("echo@10", {"pooling": name, "place": place}).value for place in PLACES}
-        text = (
-            f"A document outside the first ten reaches it in {shares['front']:.0%} of the queries with the query's words in front, in "
-            f"{shares['end']:.0%} with them at the end, and in {shares['neutral']:.0%} with idle English text of that length in front ({name})."
-        )
-        cut = None
-        if vectors.cut is not None:
-            cut = {place: int(vectors.cut[i :: len(PLACES)].sum()) for i, place in enumerate(PLACES)}
-            text += f" Of {len(self._documents)} documents with the words at the end, {cut['end']} were longer than the model reads, and the words were cut off."
-        found.say("echo", text, shares=shares, cut=cut, documents=len(self._documents))
+        shares = {m.at["place"]: m.value for m in found.measurements if m.name == "echo@10" and m.at["pooling"] == name}
+        where = {"front": "with the query's words in front", "end": "with them at the end", "neutral": "with idle English text in front"}
+        listed = ", ".join(f"{share:.0%} {where[str(place)]}" for place, share in shares.items())
+        text = f"{name}: a document drawn from outside the first ten enters it in {listed}."
+        if cut:
+            text += f" At the end, {cut} of {len(self._documents)} documents are left out: they were longer than the model reads, and the words were cut off."
+        found.say("echo", text, shares=shares, documents=len(self._documents), cut_at_the_end=cut)
+
+
+def _read_to_the_end(vectors: MultiVectors) -> NDArray[np.bool_]:
+    """Return (documents, places): whether the model saw the words; at the end of a text that was cut it did not."""
+    read = np.ones((len(vectors) // len(PLACES), len(PLACES)), dtype=bool)
+    if vectors.cut is not None:
+        end = PLACES.index("end")
+        read[:, end] = ~vectors.cut.numpy()[end :: len(PLACES)]
+    return read

@@ -53,7 +53,7 @@ class DistractorHijacking:
         "passage: what aiming costs beyond vectors that lie where the corpus lies; ours",
         "query_tokens_covered": "share of the query's tokens that are nearest to at least one of the k vectors of targeted_pooled; ours",
         "echo@10": "share of queries for which one drawn non-relevant document outside the first ten enters it after the query's words are put in "
-        "front of its text, at its end, or neutral English text of the same length in front (the control); re-encoded, the other documents stay; ours",
+        "front of its text, at its end (texts that the model cuts there are left out), or neutral English text of the same length in front (the control); re-encoded, the other documents stay; ours",
         "echo@1": "the same, for rank 1; ours",
     }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -266,6 +268,19 @@ def test_an_echo_of_the_query_reaches_the_top_and_neutral_text_does_not():
     # All of the query's words: as good as the relevant document, and a tie does not beat it.
     assert [found.get("echo@10", {"pooling": "maxsim", "place": place}).value for place in ("front", "end", "neutral")] == [1, 1, 0]
     assert [found.get("echo@1", {"pooling": "maxsim", "place": place}).value for place in ("front", "end", "neutral")] == [0, 0, 0]
+
+
+def test_words_that_the_model_cut_off_are_no_echo():
+    class Short(ToyAdapter):
+        def documents(self, documents):
+            return dataclasses.replace(super().documents(documents), cut=torch.tensor([len(d.text.split()) > 4 for d in documents]))
+
+    found = measure("distractor-hijacking", echo_bench(adapter=Short(words)), poolings=("maxsim",), k=(1,), draws=1)
+    at = {"pooling": "maxsim", "place": "front"}
+    assert found.get("echo@10", at).value == 1
+    # "query other other" and two words more are five.
+    assert not [m for m in found.measurements if m.at == at | {"place": "end"}]
+    assert "1 of 1 documents are left out" in next(f.text for f in found.findings if f.name == "echo")
 
 
 def test_an_echo_that_cannot_be_encoded_is_said_and_the_rest_stands():
