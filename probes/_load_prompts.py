@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,11 +17,13 @@ from lidiag.multivector import MultiVectors
 
 from ._load_items import Encoded, Items
 
+_REPEATED = re.compile(r"(<[^<>]+>|\[[^\[\]]+\])\1{2,}")
+
 
 def check_prompts(found: Findings, bench: Bench, sides: Sequence[Encoded]) -> None:
     """Show the prompts in effect, and hold what the model says of them against what it encodes."""
     prompts = bench.adapter.card.prompts
-    shown = "; ".join(f"{side}: {prompt!r}" for side, prompt in prompts.items() if prompt) or "none on either side"
+    shown = "; ".join(f"{side}: {_shortened(prompt)!r}" for side, prompt in prompts.items() if prompt) or "none on either side"
     told = "".join(_told(found, bench, side.items, side.alone[0]) for side in sides)
     found.say("prompts", f"Prompts in effect - {shown}.{told}", prompts=prompts)
     if "text" not in bench.adapter.card.modalities:
@@ -66,6 +69,11 @@ def _told(found: Findings, bench: Bench, items: Items, vectors: Tensor) -> str:
         found.fault("labels", f"The {items.side} {items.names[0]!r} has {counts}: what is encoded is not what the model says.")
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(label.type for label in labels).items())
     return f" The {items.side} {items.names[0]!r} is {kinds}."
+
+
+def _shortened(prompt: str) -> str:
+    """Write a token that is repeated as `<token> x 10`."""
+    return _REPEATED.sub(lambda run: f"{run[1]} x {len(run[0]) // len(run[1])}", prompt)
 
 
 def _same(a: MultiVectors, b: MultiVectors) -> bool:

@@ -34,10 +34,9 @@ def check_scorer(found: Findings, bench: Bench, queries: MultiVectors, documents
     )  # fmt: skip
     lifted = _lift(scorer, queries.dim)
     if lifted > _ALLOWED:
-        case = f"a document that points away from the query scores {lifted:.2g} of its length too high beside a longer one"
-        found.warn(
-            "zero_padding", f"The model library's own scorer pads documents with zeros: {case}. lidiag's scores are exact.", lifted=lifted
-        )
+        case = f"for the query [v] the document [-v] scores {lifted - 1:.2g} instead of -1 once a longer one stands beside it"
+        text = f"The model library's own scorer pads documents with zeros: {case}. lidiag's scores are exact."
+        found.warn("zero_padding", text, lifted=lifted)
     singly = torch.cat([scorer.library_scores(queries, documents.select([i])) for i in range(len(documents))], 1)
     off = float(((singly - exact).abs() / vectors).max())
     if off > _ALLOWED:

@@ -176,6 +176,10 @@ class TestPrompts:
         assert "query: 'find: '" in text
         assert "1 prompt, 2 word" in text
 
+    def test_repeated_augmentation_tokens_are_counted(self):
+        found = check(Model(prompts={"query": "find: {text}" + "<|end|>" * 10 + "\n"}))
+        assert r"query: 'find: {text}<|end|> x 10\n'" in next(finding.text for finding in found.findings if finding.name == "prompts")
+
     def test_declared_but_not_in_effect_is_a_fault(self):
         model = Model()
         model.queries = lambda texts: model.packed([encode(text) for text in texts])
