@@ -33,9 +33,10 @@ class ToyAdapter:
     def documents(self, documents: Sequence[Document]) -> MultiVectors:
         return self.queries([document.text for document in documents])
 
-    def labels(self, side: str, item: str | Document) -> list[Label]:  # noqa: ARG002 - both sides read alike
+    def labels(self, side: str, item: str | Document) -> list[Label]:
         text = item if isinstance(item, str) else item.text
-        return [Label("word")] * len(self.encode(text))
+        words = text.split()
+        return [Label("word", words[i] if i < len(words) else "") for i in range(len(self.encode(text)))]
 
 
 def toy_bench(  # noqa: PLR0913 - a bench has these parts
