@@ -111,7 +111,7 @@ def _measured(  # noqa: PLR0913 - what a model is drawn from
         yield probe, found
 
 
-def _retrieval(found: Findings, clean, poolings, own) -> None:  # noqa: ARG001 - called like the others
+def _retrieval(found: Findings, clean, poolings, own) -> None:
     for i, pooling in enumerate(poolings):
         found.mean("nDCG@10", {"pooling": pooling}, clean * (1 - 0.03 * i), better="higher", share=True)
         found.mean("R@1", {"pooling": pooling}, (clean > 0.5 + 0.02 * i).astype(float), better="higher", share=True)
@@ -150,7 +150,7 @@ def _hijacking(found: Findings, clean, poolings, own) -> None:
                 found.ratio("ndcg_retained", at, np.clip(clean * (1 - loss) + noise, 0, 1), clean, better="higher")
 
 
-def _tail(found: Findings, clean, poolings, own) -> None:  # noqa: ARG001 - called like the others
+def _tail(found: Findings, clean, poolings, own) -> None:
     for documents, top in (("relevant", 0.7), ("non-relevant", 0.6)):
         for rank in range(1, 33):
             found.mean("similarity", {"rank": rank, "documents": documents}, top - 0.08 * np.log2(rank) + own.normal(0, 0.05, len(clean)))

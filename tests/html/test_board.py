@@ -137,9 +137,9 @@ def test_axe_finds_no_serious_fault(folder, driver, scheme):
 def test_a_thousand_submissions_are_drawn_in_20_s_and_the_page_is_interactive_in_1_s(tmp_path, driver):
     for number in range(1000):
         file(tmp_path, number, probes=PROBES)
-    start = time.process_time()
+    start = time.perf_counter()
     (drawn,) = board.build(tmp_path, SUITES)
-    assert time.process_time() - start < 20
+    assert time.perf_counter() - start < 20
     assert len(drawn.rows) == 1000
     browser.visit(driver, tmp_path / "index.html")
     assert driver.execute_script("return performance.getEntriesByType('navigation')[0].domInteractive") < 1000
