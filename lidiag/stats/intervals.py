@@ -15,7 +15,7 @@ from scipy import special
 Array = NDArray[np.float64]
 Clusters = NDArray[np.int64]
 _ROUNDING = 1e-12
-_LARGEST_EXPONENT = 300.0  # far beyond any ratio, and far from overflow
+_LARGEST_EXPONENT = 50.0  # a ratio of 10^21 says nothing
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def spearman(a: ArrayLike, b: ArrayLike, mask: ArrayLike | None = None) -> Array
     `a`, `b` and `mask` broadcast against each other. NaN where one of both is constant or fewer than two columns count.
     Raises ValueError where a value that counts is NaN or +inf.
     """
-    shape = np.broadcast_shapes(np.shape(a), np.shape(b), np.shape(True if mask is None else mask))
+    shape = np.broadcast_shapes(np.shape(a), np.shape(b), () if mask is None else np.shape(mask))
     counts = np.broadcast_to(np.ones((), dtype=bool) if mask is None else np.asarray(mask, dtype=bool), shape)
     x, y = (_centred(average_ranks(np.broadcast_to(np.asarray(v), shape), counts), counts) for v in (a, b))
     return _divide((x * y).sum(-1), np.sqrt((x**2).sum(-1) * (y**2).sum(-1)))
@@ -63,7 +63,7 @@ def slope_per_doubling(lengths: ArrayLike, values: ArrayLike, mask: ArrayLike | 
     All three arguments broadcast against each other. NaN where all lengths that count are equal.
     Raises ValueError where a length that counts is not above 0, or a value that counts is not finite.
     """
-    shape = np.broadcast_shapes(np.shape(lengths), np.shape(values), np.shape(True if mask is None else mask))
+    shape = np.broadcast_shapes(np.shape(lengths), np.shape(values), () if mask is None else np.shape(mask))
     size, counts = _checked(np.broadcast_to(np.asarray(lengths, dtype=np.float64), shape), mask)
     data, _ = _checked(np.broadcast_to(np.asarray(values, dtype=np.float64), shape), mask)
     if (counts & ((size <= 0) | np.isinf(data))).any():

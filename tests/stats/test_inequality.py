@@ -35,6 +35,10 @@ def test_the_effective_number_is_worked_by_hand():
     assert n_eff([1e-200, 2e-200, 3e-200]) == pytest.approx(36 / 14)
 
 
+def test_a_single_part_holds_all_of_its_total():
+    assert (gini([5.0]), gini_paper([5.0]), n_eff([5.0])) == (0, -1, 1)
+
+
 def test_nothing_to_spread_is_undefined():
     for measure in (gini, gini_paper, n_eff):
         np.testing.assert_array_equal(np.isnan(measure([[0.0, 0.0], [1.0, 0.0]])), [True, False])

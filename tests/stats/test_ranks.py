@@ -64,6 +64,12 @@ def test_one_row_of_lengths_serves_many_rows_of_scores():
     assert np.isnan(spearman(scores, lengths, [True, False, False])).all()
 
 
+def test_many_masks_serve_one_row():
+    masks = [[True, True, False, True], [False, True, True, True]]
+    np.testing.assert_allclose(spearman([1.0, 2.0, 3.0, 4.0], [1, 2, 0, 4], masks), [1, 0.5])
+    np.testing.assert_allclose(slope_per_doubling([1, 2, 4, 8], [0.0, 1.0, 9.0, 3.0], masks), [1, 1])
+
+
 @given(tables, masks, masks)
 def test_auc_by_rows_is_scikit_learns(scores, positive, mask):
     found = auc(scores, positive, mask)
