@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -82,22 +82,21 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "config.json").exists() and any(folder.glob("model*.safetensors"))
 
 
-def weights(kind: Any, source: Source, options: LoadOptions, placement: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def weights(kind: Any, source: Source, options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
     """Load the network in evaluation mode; return it with the weights that no file held, which are random.
 
     Raises:
         LidiagError: a file is missing, damaged or of another shape, or an adapter's weights have no place in the network.
     """
     if source.base is None:
-        network, info = _from_pretrained(kind, source.own, options, placement)
+        network, info = _from_pretrained(kind, source.own, options, device=options.device)
         return network.eval(), tuple(sorted(info["missing_keys"]))
     # transformers reports on the adapter's weights alone: what the base lacks shows only when the base is loaded by itself.
-    bare, info = _from_pretrained(kind, source.base, options, placement)
+    bare, info = _from_pretrained(kind, source.base, options, device="cpu")
     del bare
     brought = checkpoint.config(source.own.folder, "adapter_config.json").get("modules_to_save") or []
     missing = {key for key in info["missing_keys"] if not any(f".{module}." in f".{key}" for module in brought)}
-    on_top = {**placement, "adapter_kwargs": {"_adapter_model_path": str(source.own.folder)}}
-    network, info = _from_pretrained(kind, source.base, options, on_top)
+    network, info = _from_pretrained(kind, source.base, options, device=options.device, adapter=source.own.folder)
     if astray := sorted(info["unexpected_keys"]):
         raise LidiagError(
             f"{len(astray)} weights of the adapter {source.own.name} have no place in {source.base.name}, {astray[0]} for one.",
@@ -129,10 +128,15 @@ def attention(config: Any) -> Literal["causal", "bidirectional", "unknown"]:
 
 
 def _from_pretrained(
-    kind: Any, source: Checkpoint, options: LoadOptions, placement: Mapping[str, Any]
+    kind: Any, source: Checkpoint, options: LoadOptions, *, device: str, adapter: Path | None = None
 ) -> tuple[Any, dict[str, Iterable[str]]]:
+    # ColPali's unused lm_head stays on the meta device, from where `.to` cannot move it; a device map never touches it. It
+    # needs accelerate, which colpali-engine brings along; transformers' own models do without.
+    placed = {"device_map": device} if kind.__module__.startswith("colpali_engine") else {}
+    on_top = {"adapter_kwargs": {"_adapter_model_path": str(adapter)}} if adapter else {}
     with loading.explained(source.name):
-        return kind.from_pretrained(
+        network, info = kind.from_pretrained(
             str(source.folder), dtype=loading.dtype(options), use_safetensors=True, local_files_only=True, output_loading_info=True,
-            **placement,
+            **placed, **on_top,
         )  # fmt: skip
+        return (network if placed else network.to(device)), info

@@ -71,8 +71,7 @@ def load(name: str, options: LoadOptions) -> VisualModel:
     processor = _loading.processor(getattr(engine, _FAMILIES[family]), source)
     if "query_prefix" in options.parameters:
         processor.query_prefix = settings.query_prefix
-    # ColPali's unused lm_head stays on the meta device, from where `.to` cannot move it; a device map never touches it.
-    network, missing = _loading.weights(getattr(engine, family), source, options, {"device_map": options.device})
+    network, missing = _loading.weights(getattr(engine, family), source, options)
     model = VisualModel(network, processor, options.device)
     model.card = ModelCard(
         name=source.own.name,

@@ -62,8 +62,8 @@ def load(name: str, options: LoadOptions) -> VisualModel:
     processor = _loading.processor(getattr(transformers, _FAMILIES[family]), source)
     if "query_prefix" in options.parameters:
         processor.query_prefix = settings.query_prefix
-    network, missing = _loading.weights(getattr(transformers, family), source, options, {})
-    model = VisualModel(network.to(options.device), processor, options.device)
+    network, missing = _loading.weights(getattr(transformers, family), source, options)
+    model = VisualModel(network, processor, options.device)
     model.card = ModelCard(
         name=source.own.name,
         revision=source.own.revision,
