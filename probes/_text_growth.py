@@ -18,12 +18,11 @@ from lidiag.pooling import Pooling
 from lidiag.similarity import Needs
 
 from ._attention import claim_causal_bias, say_attention
+from ._lengths import mean
 from ._texts import neutral
 
 _ROUNDING = 1e-5  # of a score, per query token
 _ROOM = 0.45  # of the model's maximum length: as much again fits behind
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +141,7 @@ class TextGrowth:
                 alone, part, longer = scores.reshape(len(rows), 3, -1).transpose(1, 0, 2)
                 change = longer - alone
                 for i, effect in enumerate((change, part - alone, longer - part, change > _ROUNDING, change < -_ROUNDING)):
-                    values[pooling][i, rows] = _mean(effect.astype(np.float64), fair)
+                    values[pooling][i, rows] = mean(effect.astype(np.float64), fair)
         for pooling, by_name in values.items():
             for name, data in zip(names, by_name, strict=True):
                 at = {"pooling": repr(pooling), "filler": filler}
@@ -162,8 +161,3 @@ class TextGrowth:
                     f"(its own vectors in a new context) {values['draws']:+.4f} (new vectors)"
                 )
         return f"{pooling}, {documents} documents encoded again, {len(self._queries)} queries: {'; '.join(parts)}."
-
-
-def _mean(values: Array, mask: NDArray[np.bool_]) -> Array:
-    n = mask.sum(1)
-    return np.divide(np.where(mask, values, 0.0).sum(1), n, out=np.full(len(values), np.nan), where=n > 0)
