@@ -31,11 +31,12 @@ _PICKLED_WEIGHTS = re.compile(r"(pytorch_model|model|adapter_model|consolidated|
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder of model files, the name that reports give it, and the revision of its content (40 hex digits)."""
+    """A folder of model files, the name that reports give it, its revision (40 hex digits), and the name it was asked by."""
 
     folder: Path
     name: str
     revision: str
+    asked: str
 
 
 def find(name: str, options: LoadOptions) -> Checkpoint:
@@ -53,10 +54,10 @@ def find(name: str, options: LoadOptions) -> Checkpoint:
                 f"{name} is not revision {options.revision}: its files' content has the hash {revision}.",
                 "Leave the revision out, or name the content hash.",
             )
-        checkpoint = Checkpoint(folder, f"local/{folder.resolve().name}", revision)
+        checkpoint = Checkpoint(folder, f"local/{folder.resolve().name}", revision, name)
     else:
         folder = snapshot(name, options)
-        checkpoint = Checkpoint(folder, name, folder.name)
+        checkpoint = Checkpoint(folder, name, folder.name, name)
     refuse_pickles(checkpoint)
     return checkpoint
 

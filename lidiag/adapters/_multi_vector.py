@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lidiag.adapter import Label, Side
+from lidiag.adapters import _naming
 from lidiag.adapters._reading import Reader, apart, chosen, packed
 from lidiag.card import ModelCard
 from lidiag.dataset import Document
@@ -56,7 +57,7 @@ class MultiVectorModel:
         """
         self._refuse_merging(side)
         content = self._contents([item])[0] if isinstance(item, Document) else item
-        return self.reader.labels(content, side, lambda features: self._mask(features, side))
+        return _naming.labels(self.reader, content, side, lambda features: self._mask(features, side))
 
     def library_scores(self, queries: MultiVectors, documents: MultiVectors) -> Tensor:
         """Score (queries, documents) with the library's own scorer, fp32 on the CPU."""

@@ -1,4 +1,4 @@
-"""How sentence-transformers' models read texts and pages: prompts, lengths, what is cut, and what each token is."""
+"""How sentence-transformers' models read texts and pages: prompts, lengths, what is cut, and the states of the tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from lidiag.adapter import Label, Side, text_of
+from lidiag.adapter import Side, text_of
 from lidiag.dataset import Document
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
@@ -41,6 +41,11 @@ class Reader:
         query = ("query",)
         document = ("document", "passage", "corpus")
         self.prompts: dict[Side, str] = {"query": self._prompt(query), "document": self._prompt(document)}
+
+    @property
+    def plain(self) -> bool:
+        """Whether a text is written as prompt + text, and not by a template of the processor's."""
+        return "message" not in self.first.modalities and self.first.transformer_task != "retrieval"
 
     def modalities(self) -> tuple[Literal["text", "image"], ...]:
         """Return what documents may be."""
@@ -104,7 +109,7 @@ class Reader:
     def cut(self, items: Sequence[Any], features: dict[str, Any], side: Side) -> Tensor | None:
         """Say which items have more tokens than were read; None where pages or a chat template leave it open."""
         tokenizer = self.first.tokenizer
-        if features.get("modality") != "text" or tokenizer is None or self.first.transformer_task == "retrieval":
+        if not self.plain or features.get("modality") != "text":
             return None
         read = features["attention_mask"].bool()
         if "query_expansion_positions" in features:
@@ -112,17 +117,6 @@ class Reader:
         texts = [self.prompts[side] + item for item in items]
         whole = tokenizer(texts, truncation=False, padding=False, verbose=False, return_attention_mask=False)["input_ids"]
         return torch.tensor([len(ids) for ids in whole]) > read.sum(1).cpu()
-
-    def labels(self, content: Any, side: Side, mask: Callable[[dict[str, Any]], Tensor]) -> list[Label]:
-        """Name the tokens of one item that `mask` keeps.
-
-        Raises:
-            Skip: a template writes the text in a way that its words cannot be found again.
-        """
-        plain = isinstance(content, str) and "message" not in self.first.modalities and self.first.transformer_task != "retrieval"
-        features = self.features([content], side, offsets=plain)
-        named = self._pieces(features, side) if plain else self._template_pieces(features, content)
-        return [label for label, kept in zip(named, mask(features)[0].tolist(), strict=True) if kept]
 
     def length(self, side: Side) -> int | None:
         """Return the number of tokens at which a side's texts are cut, special tokens and prompt included."""
@@ -133,77 +127,20 @@ class Reader:
         limit = own or self.first.max_seq_length
         return limit if limit is not None and limit < _NO_LIMIT else None
 
-    def prompts_in_effect(self) -> dict[str, str]:
-        """Return what stands before the text on each side, and how queries are lengthened."""
-        expansion = self.first.query_expansion
-        if not expansion:
-            return {**self.prompts}
-        tokenizer = self.first.tokenizer
-        token = expansion["token"] or tokenizer.mask_token or tokenizer.eos_token
-        reach = "to" if expansion["strategy"] == "fixed" else "to at least"
-        seen = "attended to" if expansion["attend"] else "not attended to"
-        return {**self.prompts, "query_augmentation": f"{token} {reach} {expansion['length']} tokens, {seen}"}
-
     def special_ids(self) -> set[int]:
         """Return the ids of tokens that stand for no text and no image: an unknown word and a patch stand for something."""
         tokenizer = self.first.tokenizer
-        return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, self._image_id()}
+        return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, self.image_id()}
+
+    def image_id(self) -> int | None:
+        """Return the id that stands for every patch of a page, where pages are read."""
+        config = self.first.model.config
+        return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
 
     def _prompt(self, names: Sequence[str]) -> str:
         prompts = self.model.prompts
         name = next((name for name in names if name in prompts), self.model.default_prompt_name)
         return (prompts.get(name) if name else "") or ""
-
-    def _image_id(self) -> int | None:
-        config = self.first.model.config
-        return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
-
-    def _pieces(self, features: dict[str, Any], side: Side) -> list[Label]:
-        ids: list[int] = features["input_ids"][0].tolist()
-        added: list[bool] = features.get("query_expansion_positions", torch.zeros(1, len(ids), dtype=torch.bool))[0].tolist()
-        # Positions that the library appends after tokenizing have no offset of their own.
-        offsets: list[list[int]] = (features["offset_mapping"][0].tolist() + [[0, 0]] * len(ids))[: len(ids)]
-        special, prompt = self.special_ids(), len(self.prompts[side])
-        found: list[Label] = []
-        for token, piece, (start, end), new in zip(ids, self.first.tokenizer.convert_ids_to_tokens(ids), offsets, added, strict=True):
-            kind = "special" if token in special else "word"
-            if new:
-                found.append(Label("augmentation", piece))
-            elif start == end:
-                found.append(Label(kind, piece))
-            elif end <= prompt:
-                found.append(Label("prompt", piece))
-            else:
-                # A piece may begin with the prompt's last blank.
-                found.append(Label(kind, piece, span=(max(start - prompt, 0), end - prompt)))
-        return found
-
-    def _template_pieces(self, features: dict[str, Any], content: Any) -> list[Label]:
-        tokenizer = self.first.tokenizer
-        special, image = self.special_ids(), self._image_id()
-        ids: list[int] = features["input_ids"][0].tolist()
-        pieces: list[str] = [tokenizer.decode([token]) for token in ids]
-        if not isinstance(content, str):
-            return [
-                Label("patch") if token == image else Label("special" if token in special else "prompt", piece)
-                for token, piece in zip(ids, pieces, strict=True)
-            ]
-        whole: str = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        again = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-        first = whole.rfind(content)
-        if again["input_ids"] != ids or first < 0:
-            raise Skip(
-                f"the template of {type(self.first.processor).__name__} writes {content[:40]!r} so that its words cannot be told from its own"
-            )
-        found: list[Label] = []
-        for token, piece, (start, end) in zip(ids, pieces, again["offset_mapping"], strict=True):
-            if token in special:
-                found.append(Label("special", piece))
-            elif start >= first + len(content) or end <= first:
-                found.append(Label("prompt", piece))
-            else:
-                found.append(Label("word", piece, span=(max(start - first, 0), min(end - first, len(content)))))
-        return found
 
 
 def apart(items: Sequence[Any], encode: Callable[[Sequence[Any]], MultiVectors]) -> MultiVectors:

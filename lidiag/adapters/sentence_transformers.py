@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lidiag import checkpoint, loading
 from lidiag.adapter import LoadOptions, read_parameters
+from lidiag.adapters import _naming
 from lidiag.adapters._multi_vector import MultiVectorModel
 from lidiag.card import ModelCard
 from lidiag.checkpoint import Checkpoint
@@ -88,7 +89,7 @@ def _card(adapter: MultiVectorModel, found: Checkpoint, options: LoadOptions, mi
         query_length=adapter.reader.length("query"),
         document_length=adapter.reader.length("document"),
         unit_rows=adapter.unit_rows(),
-        prompts=adapter.reader.prompts_in_effect(),
+        prompts=_naming.prompts(adapter.reader),
         parameters=dict(options.parameters),
         remote_code=options.trust_remote_code,
         randomly_initialised=loading.that_matter(missing, backbone, adapter.probe),
@@ -102,7 +103,7 @@ def _refuse_random_heads(found: Checkpoint) -> None:
         if (part / "adapter_config.json").exists():
             raise LidiagError(
                 f"{found.name} is an adapter (adapter_config.json): sentence-transformers would read its base with a random projection.",
-                "Name it colpali:NAME if it is of that family, or merge the adapter into its base and save that.",
+                f"Name it colpali:{found.asked} if it is of that family, or merge the adapter into its base and save that.",
             )
     if checkpoint.modules(folder):
         _refuse_single_vectors(found)
@@ -110,7 +111,7 @@ def _refuse_random_heads(found: Checkpoint) -> None:
         _refuse_partial_stanford(found)
     elif any(name.endswith("ForRetrieval") for name in named):
         if _UNREADABLE in named:
-            raise LidiagError(f"sentence-transformers does not read the pages of a {_UNREADABLE}.", f"Name it transformers:{found.name}.")
+            raise LidiagError(f"sentence-transformers does not read the pages of a {_UNREADABLE}.", f"Name it transformers:{found.asked}.")
     elif said := claims(folder):
         raise LidiagError(
             f"{found.name} is not complete: {said}, but there is no modules.json, so its projection would be random.",
@@ -119,7 +120,7 @@ def _refuse_random_heads(found: Checkpoint) -> None:
     else:
         raise LidiagError(
             f"{found.name} is a bare {' or '.join(named) or 'folder'} without modules.json: sentence-transformers would add a random projection to it.",
-            f"Name a trained late-interaction model; a single-vector model is read by smart:{found.name}.",
+            f"Name it colpali:{found.asked} if it is of that family; a single-vector model is read by smart:{found.asked}.",
         )
 
 
@@ -131,7 +132,7 @@ def _refuse_single_vectors(found: Checkpoint) -> None:
         return
     raise LidiagError(
         f"{found.name} is a {kind}, not a multi-vector model: sentence-transformers would add a random projection to it.",
-        f"Name it smart:{found.name} to read its token states as multi-vectors.",
+        f"Name it smart:{found.asked} to read its token states as multi-vectors.",
     )
 
 

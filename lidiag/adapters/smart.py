@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lidiag import checkpoint, loading
 from lidiag.adapter import Label, LoadOptions, Side, read_parameters
+from lidiag.adapters import _naming
 from lidiag.adapters._reading import Reader, apart, chosen, packed
 from lidiag.card import ModelCard
 from lidiag.checkpoint import Checkpoint
@@ -66,7 +67,7 @@ def _refuse_what_is_not_single(found: Checkpoint, settings: Settings, options: L
     kind = checkpoint.config(found.folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
     modules = [module["type"] for module in checkpoint.modules(found.folder)]
     if kind != "SentenceTransformer" or any(name.endswith((".MultiVectorMask", ".SpladePooling")) for name in modules):
-        raise LidiagError(f"{found.name} is a {kind}, not a single-vector model.", "Name it without smart:.")
+        raise LidiagError(f"{found.name} is a {kind}, not a single-vector model.", f"Name it without smart: - {found.asked}.")
     for name in modules:
         if not name.startswith("sentence_transformers.") and not options.trust_remote_code:
             raise LidiagError(
@@ -76,7 +77,7 @@ def _refuse_what_is_not_single(found: Checkpoint, settings: Settings, options: L
     if bool(modules) == bool(settings.pooling):
         raise LidiagError(
             f"{found.name} {'says in modules.json' if modules else 'does not say'} how it makes its single vector.",
-            "Leave ?pooling= out." if modules else f"Say it: smart:{found.name}?pooling=mean, last or cls.",
+            "Leave ?pooling= out." if modules else f"Say it: smart:{found.asked}?pooling=mean, last or cls.",
         )
 
 
@@ -113,7 +114,7 @@ def _card(smart: SmartModel, found: Checkpoint, options: LoadOptions, missing: s
         attention=loading.attention(network.config),
         query_length=smart.reader.length("query"),
         document_length=smart.reader.length("document"),
-        prompts=smart.reader.prompts_in_effect(),
+        prompts=_naming.prompts(smart.reader),
         parameters=dict(options.parameters),
         remote_code=options.trust_remote_code,
         randomly_initialised=loading.that_matter(missing, network, smart.probe),
@@ -158,7 +159,7 @@ class SmartModel:
     def labels(self, side: Side, item: str | Document) -> list[Label]:
         """Say what each vector of one item stands for; the pooled vector of an item without tokens is `special`."""
         content = self._contents([item])[0] if isinstance(item, Document) else item
-        return self.reader.labels(content, side, self._kept) or [Label("special", "pooled")]
+        return _naming.labels(self.reader, content, side, self._kept) or [Label("special", "pooled")]
 
     def probe(self) -> Tensor:
         """Return the states and the pooled vector of one short query, with gradients."""

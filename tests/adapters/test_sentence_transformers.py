@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from lidiag.adapter import LoadOptions, States
@@ -13,6 +14,7 @@ from lidiag.dataset import Document, Page
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from tests import zoo_text as zoo
+from tests import zoo_visual
 from tests.shared import SHARED, needs_shared
 
 LAYOUTS = ["native", "native_prompts", "pylate", "pylate_attending", "pylate_unexpanded", "stanford"]
@@ -275,6 +277,60 @@ def test_unknown_parameters_and_dtypes_are_refused(folders):
         adapter.load(str(folders["native"]), LoadOptions(parameters={"layer": "1"}))
     with pytest.raises(LidiagError, match=r"no dtype named 'float31'\. Did you mean float32"):
         adapter.load(str(folders["native"]), LoadOptions(dtype="float31"))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    return zoo_visual.Zoo(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.mark.parametrize("family", ["native_colpali", "native_colqwen2"])
+def test_the_retrieval_models_of_transformers_give_their_own_vectors_without_padding(pages, family):
+    folder = pages[family]
+    model = adapter.load(str(folder), LoadOptions())
+    images = [zoo_visual.page("revenue 2023"), zoo_visual.page("cat", (128, 64))]
+    network = getattr(transformers, model.card.family.partition("(")[2].rstrip(")")).from_pretrained(folder).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    found = model.documents([zoo_visual.document(image) for image in images])
+    for image, vectors in zip(images, found, strict=True):
+        batch = processor.process_images(images=[image])
+        batch.pop("labels", None)
+        with torch.no_grad():
+            assert torch.allclose(vectors, network(**batch).embeddings[0], atol=1e-5)
+    asked = model.queries(["cat", "what is the revenue?"])
+    with torch.no_grad():
+        assert torch.allclose(asked[0], network(**processor.process_queries(["cat"])).embeddings[0], atol=1e-5)
+    assert [len(model.labels("document", zoo_visual.document(image))) for image in images] == found.lengths.tolist()
+    labels = model.labels("query", "cat")
+    assert len(labels) == len(asked[0])
+    assert "".join(label.text for label in labels if label.type == "word") == "cat"
+    assert model.card.modalities == ("image",)
+
+
+def test_what_a_processor_writes_around_a_text_and_a_page_is_on_the_card(pages):
+    card = adapter.load(str(pages["native_colqwen2"]), LoadOptions()).card
+    assert card.prompts["query"] == "Query: {text}" + "<|endoftext|>" * 10 + "\n"
+    assert "<|vision_start|>{page}<|vision_end|>" in card.prompts["document"]
+
+
+def test_a_text_is_no_document_of_a_model_that_writes_texts_as_queries(pages):
+    with pytest.raises(Skip, match="reads page images only, and document '0' has none"):
+        adapter.load(str(pages["native_colqwen2"]), LoadOptions()).documents(documents("cat"))
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("native_colmodernvbert", "does not read the pages of a ColModernVBertForRetrieval.*transformers:/"),
+        ("colqwen2_5", "a bare ColQwen2_5 without modules.json.*colpali:/"),
+        ("colqwen2_5_lora", "is an adapter.*colpali:/"),
+    ],
+)
+def test_pages_that_it_would_read_wrongly_are_left_to_other_adapters(pages, family, said):
+    pytest.importorskip("colpali_engine", reason="the visual extra is not installed")
+    assert adapter.claims(pages[family]) is None
+    with pytest.raises(LidiagError, match=f"(?s){said}"):
+        adapter.load(str(pages[family]), LoadOptions())
 
 
 @needs_shared("models/minilm-colbert")
