@@ -63,9 +63,12 @@ class Filler:
         """Return (hosts, most) fillers, those that are relevant to the query last; a filler must not bring the answer along."""
         if self.documents is not None:
             return self.candidates[:, :most]
-        answers = np.isin(self.candidates, np.searchsorted(self.hosts, relevant[np.isin(relevant, self.hosts)]))
-        order = np.argsort(answers, axis=1, kind="stable")[:, :most]
+        order = np.argsort(np.isin(self.hosts[self.candidates], relevant), axis=1, kind="stable")[:, :most]
         return np.take_along_axis(self.candidates, order, axis=1)
+
+    def answers(self, chosen: Positions, relevant: Positions) -> int:
+        """Return how many of the chosen fillers are relevant to the query all the same."""
+        return 0 if self.documents is not None else int(np.isin(self.hosts[chosen], relevant).sum())
 
     def states(self, bench: Bench, queries: range, needs: Needs) -> Iterator[dict[Pooling, Any]]:
         """Yield each query's states (tokens, fillers) by pooling, where the fillers are not the collection's own."""

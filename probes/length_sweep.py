@@ -107,6 +107,7 @@ class _Sweep:
         self._kinds = tuple(dict.fromkeys(probe.fillers))
         self._growth = tuple(sorted({1, *probe.growth}))
         self._fillers = [Filler.of(kind, bench, self._growth[-1] - 1) for kind in self._kinds]
+        self._answers = 0
         self._order = Order([document.id for document in bench.dataset.documents])
         self._after = np.full((len(bench), len(self.poolings), len(self._kinds), len(self._growth), len(GROWN), 2), np.nan)
 
@@ -119,6 +120,9 @@ class _Sweep:
             judgements = Judgements.of(self._bench, query)
             chosen = [filler.chosen(self._bench.relevant[query], self._growth[-1] - 1) for filler in self._fillers]
             states = [next(other, None) for other in others]
+            self._answers += sum(
+                filler.answers(taken, self._bench.relevant[query]) for filler, taken in zip(self._fillers, chosen, strict=True)
+            )
             for p, pooling in enumerate(self.poolings):
                 own = of_tokens(block.state(pooling), bounds[row], bounds[row + 1]).select(hosts)
                 for f, filler in enumerate(states):

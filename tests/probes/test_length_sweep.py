@@ -75,6 +75,17 @@ def test_documents_that_owe_their_whole_score_to_one_filler_are_tied():
     assert len(set(alike[1])) == 1
 
 
+def test_fillers_that_are_relevant_for_want_of_others_are_said():
+    some, most = (measure("length-sweep", with_relevant(n), poolings=["maxsim"], fillers=["documents"], texts=0) for n in (3, 20))
+    assert not said(some, "relevant fillers")
+    assert said(most, "relevant fillers")[0].severity == "warning"
+
+
+def with_relevant(count):
+    bench = ragged()
+    return toy_bench(list(bench.queries), list(bench.documents), {0: dict.fromkeys(range(count), 1)})
+
+
 @pytest.mark.parametrize("kind", ["documents", "gaussian"])
 def test_fillers_are_distinct_and_of_nearly_the_same_length(kind):
     generator = torch.Generator().manual_seed(2)
