@@ -135,7 +135,9 @@ class Reader:
     def image_id(self) -> int | None:
         """Return the id that stands for every patch of a page, where pages are read."""
         config = self.first.model.config
-        return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+        places = (self.first.processor, config, getattr(config, "vlm_config", None))
+        names = ("image_token_id", "image_token_index")
+        return next((getattr(place, name) for place in places for name in names if isinstance(getattr(place, name, None), int)), None)
 
     def _prompt(self, names: Sequence[str]) -> str:
         prompts = self.model.prompts

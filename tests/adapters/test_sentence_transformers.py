@@ -301,6 +301,8 @@ def test_the_retrieval_models_of_transformers_give_their_own_vectors_without_pad
     with torch.no_grad():
         assert torch.allclose(asked[0], network(**processor.process_queries(["cat"])).embeddings[0], atol=1e-5)
     assert [len(model.labels("document", zoo_visual.document(image))) for image in images] == found.lengths.tolist()
+    patches = [label for label in model.labels("document", zoo_visual.document(images[0])) if label.type == "patch"]
+    assert len(patches) == int((processor.process_images(images=images[:1])["input_ids"] == processor.image_token_id).sum()) > 3
     labels = model.labels("query", "cat")
     assert len(labels) == len(asked[0])
     assert "".join(label.text for label in labels if label.type == "word") == "cat"
