@@ -1,7 +1,7 @@
 """Pooling advice: what each pooling gives on clean data, what an attack leaves of it, and what growing documents leave.
 
-One pooling *dominates* another where it is nowhere worse and somewhere better, by the values as measured. What is not
-dominated is a choice; what is dominated is none.
+One pooling *dominates* another where it is nowhere worse and somewhere better by more than is negligible, by the values as
+measured. What is not dominated is a choice; what is dominated is none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from lidiag.report import Report, Result
 
 _INJECTED = 100
 _ATTACKS = ("targeted", "passage")
+_NEGLIGIBLE = 0.01  # of nDCG@10
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,24 @@ class Advice:
 
     def words(self) -> tuple[str, ...]:
         """Return what to choose, how to read the table, and what is missing."""
-        how = "* (a choice): no other pooling is nowhere worse and somewhere better, by the values as measured."
+        how = f"* (a choice): no other pooling is nowhere worse and somewhere better by {_NEGLIGIBLE:g} or more, by the values as measured."
         meanings = "; ".join(f"{axis.name}: {axis.meaning}" for axis in self.complete)
         return (self.sentence(), f"nDCG@10, {meanings}.", how, *(f"Not compared - {missing}." for missing in self.missing()))
 
     def sentence(self) -> str:
         """Say in words what to choose."""
         best = self.best()
+        counts = "by clean nDCG@10, all that was measured" if len(self.complete) == 1 else "on every count that was measured"
         if len(best) == 1:
-            text = f"{best[0]} is best on every count that was measured."
+            text = f"{best[0]} is best {counts}."
+        elif len(self.complete) == 1:
+            text = f"By clean nDCG@10, all that was measured, nothing decides between {', '.join(best)}."
         else:
             leaders = (f"{max(self.poolings, key=axis.values.__getitem__)} {axis.name}" for axis in self.complete)
             text = f"No pooling is best on every count. Highest nDCG@10: {', '.join(leaders)}."
         lost = [pooling for pooling in self.poolings if pooling not in best]
         if lost:
-            text += f" Nothing speaks for {', '.join(lost)}: another is nowhere worse, and somewhere better."
+            text += f" Nothing speaks for {', '.join(lost)}: another is nowhere worse, and somewhere clearly better."
         return text
 
     def missing(self) -> tuple[str, ...]:
@@ -151,4 +155,5 @@ def _lacks(axis: Axis, poolings: Sequence[str]) -> str:
 
 
 def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+    pairs = list(zip(a, b, strict=True))
+    return all(x >= y for x, y in pairs) and any(x - y >= _NEGLIGIBLE for x, y in pairs)

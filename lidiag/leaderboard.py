@@ -21,7 +21,7 @@ from lidiag.measurement import Measurement
 from lidiag.ranking import on_common_queries, pseudo_values, ranks
 from lidiag.report import DataUsed, Report, Result
 from lidiag.samples import Key, Sample
-from lidiag.submission import Submission, verify
+from lidiag.submission import Submission, is_share, verify
 from lidiag.suite import Suite
 from lidiag.terminal import where
 
@@ -179,7 +179,7 @@ def _board(suite: str, members: list[tuple[Submission, DataUsed]]) -> Board:
         Row(
             submission,
             places[i],
-            {column: _cell(submission.samples[column.key(data.name)]) for column in headlines[i]},
+            {column: _cell(column, submission.samples[column.key(data.name)]) for column in headlines[i]},
             _gates(submission, data.name),
         )
         for i, (submission, _) in enumerate(members)
@@ -224,9 +224,9 @@ def _places(members: list[tuple[Submission, DataUsed]], headlines: list[list[Col
     return places
 
 
-def _cell(sample: Sample) -> Cell:
+def _cell(column: Column, sample: Sample) -> Cell:
     if sample.base is None:
-        estimate = stats.mean_interval(sample.values, clusters=sample.clusters)
+        estimate = stats.mean_interval(sample.values, clusters=sample.clusters, share=is_share(column.name))
     else:
         estimate = stats.ratio_interval(sample.values, sample.base, clusters=sample.clusters)
     return Cell(estimate.value, estimate.low, estimate.high, estimate.n)

@@ -23,11 +23,15 @@ from lidiag.terminal import safe
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_.()+,:/ -]{0,127}")
-# Metrics that lie between 0 and 1 for every query.
 _SHARE = re.compile(r"(nDCG|R|RR|AP|P|[Jj]udged)(@\d+)?")
 _LARGEST_REPORT = 32 * 2**20
 _LONGEST_TEXT = 8192
 _TOLERANCE = 1e-9
+
+
+def is_share(name: str) -> bool:
+    """Tell whether a metric lies between 0 and 1 for every query, by its name."""
+    return _SHARE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ def _aggregate(result: Result, m: Measurement, sample: Sample | None, data: Data
         yield f"{what} says n = {m.n}, and its values are of another number"
     if (m.low is not None and m.low > m.value + _TOLERANCE) or (m.high is not None and m.high < m.value - _TOLERANCE):
         yield f"{what} lies outside its own interval"
-    if _SHARE.fullmatch(m.name) and (sample.values.min() < 0 or sample.values.max() > 1):
+    if is_share(m.name) and (sample.values.min() < 0 or sample.values.max() > 1):
         yield f"{what} has values outside 0..1"
 
 

@@ -42,6 +42,13 @@ def test_a_pooling_that_another_beats_everywhere_is_not_among_the_best(tmp_path)
     assert "Nothing speaks for mean" in advice.sentence()
 
 
+def test_a_negligible_difference_rules_no_pooling_out(tmp_path):
+    advice = advise(report_of(tmp_path, retrieval=clean(maxsim=0.768, mean=0.767, worse=0.7)), "facts")
+    assert advice.best() == ("maxsim", "mean")
+    assert "nothing decides between maxsim, mean" in advice.sentence()
+    assert "Nothing speaks for worse" in advice.sentence()
+
+
 def test_two_equal_poolings_do_not_dominate_each_other(tmp_path):
     assert advise(report_of(tmp_path, retrieval=clean(maxsim=0.5, mean=0.5)), "facts").best() == ("maxsim", "mean")
 

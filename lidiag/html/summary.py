@@ -51,11 +51,11 @@ def _overall(report: Report) -> Iterator[Point]:
         yield Point("plain", "Not judged", "No gate was set, so nothing was judged: the numbers below stand by themselves.")
     elif count["failed"] or count["broken"]:
         parts = [f"{count[status]} {status}" for status in ("failed", "broken", "skipped", "passed") if count[status]]
-        yield Point("bad", "Not healthy" if count["failed"] else "Incomplete", f"Of {len(report.gates)} gates: {', '.join(parts)}.")
+        yield Point("bad", "Gates failed" if count["failed"] else "Incomplete", f"Of {len(report.gates)} gates: {', '.join(parts)}.")
     elif count["passed"]:
         skipped = f" and {count['skipped']} did not apply" if count["skipped"] else ""
         yield Point(
-            "good", "Healthy", f"{count['passed']} of {len(report.gates)} gates passed{skipped}. They cover what they name, and no more."
+            "good", "Gates hold", f"{count['passed']} of {len(report.gates)} gates passed{skipped}. They cover what they name, and no more."
         )
     else:
         yield Point("warn", "Not judged", f"None of the {len(report.gates)} gates applied.")
@@ -113,12 +113,14 @@ def _broken(report: Report) -> Iterator[Point]:
 
 
 def _found(report: Report) -> Iterator[Point]:
-    """Yield every probe's verdict in its own words, or its first finding where it has none."""
+    """Yield every probe's verdict in its own words, with its primary number; without a verdict that number alone, or its first finding."""
     for result in report.results:
-        verdicts = [finding for finding in result.findings if finding.name == "verdict"] or list(result.findings[:1])
         on = f" on {result.dataset}" if len(report.data) > 1 else ""
-        for finding in verdicts:
-            yield Point("plain", f"{result.probe}{on}", finding.text, _primary(result))
+        verdicts = [finding.text for finding in result.findings if finding.name == "verdict"]
+        number_of = _primary(result)
+        fallback = [""] if number_of else [finding.text for finding in result.findings[:1]]
+        for i, text in enumerate(verdicts or fallback):
+            yield Point("plain", f"{result.probe}{on}", text, number_of if i == 0 else "")
 
 
 def _primary(result: Result) -> str:
