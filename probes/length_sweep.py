@@ -162,6 +162,11 @@ class _Sweep:
             f"Growth {self._growth[-1]} made documents {listed} times as long on average; they grow by whole fillers.",
             reached=reached,
         )
+        if self._answers:
+            text = (
+                f"{self._answers} times a document took a filler that is relevant to the query, as too few others are of nearly its length."
+            )
+            found.warn("relevant fillers", text, times=self._answers)
 
 
 def _variants(scores: torch.Tensor, judgements: Judgements) -> torch.Tensor:
