@@ -74,7 +74,7 @@ class EagerPass:
             yield tokens @ vectors.T, [(len(list(group)), length) for length, group in by_length] or [(0, 0)]
 
     def _read(self, pieces: dict[Pooling, _Pieces]) -> tuple[dict[Pooling, Tensor], dict[Pooling, Any]]:
-        scores = {pooling: torch.cat(piece.scores, 1)[:, self._inverse] for pooling, piece in pieces.items()}
+        scores = {pooling: torch.cat(piece.scores, 1).cpu()[:, self._inverse] for pooling, piece in pieces.items()}
         states = {pooling: _join(piece.states).select(self._inverse) for pooling, piece in pieces.items() if piece.states}
         return scores, states
 
@@ -92,18 +92,17 @@ class _Pieces:
     def add(self, run: Tensor, documents: int) -> None:
         """Pool (query_tokens, documents, length) similarities."""
         state = self.pooling.pool(run)
-        self.scores.append(torch.segment_reduce(self.pooling.score(state), "sum", lengths=self.lengths, axis=0).cpu())
+        self.scores.append(torch.segment_reduce(self.pooling.score(state), "sum", lengths=self.lengths, axis=0))
         if self.keep:
             # Every document gets its own n, so that runs of several lengths join.
-            parts = vars(state) | {"n": state.n.expand(documents)}
-            self.states.append(type(state)(**{name: part if part is None else part.cpu() for name, part in parts.items()}))
+            self.states.append(type(state)(**vars(state) | {"n": state.n.expand(documents)}))
 
 
 def _join(states: Sequence[Any]) -> Any:
     joined: dict[str, Tensor | None] = {}
     for name, value in vars(states[0]).items():
         # (documents,) for n, (tokens, documents) for a number per token, (tokens, documents, k) for k of them
-        joined[name] = None if value is None else torch.cat([getattr(state, name) for state in states], min(1, value.ndim - 1))
+        joined[name] = None if value is None else torch.cat([getattr(state, name) for state in states], min(1, value.ndim - 1)).cpu()
     return type(states[0])(**joined)
 
 

@@ -81,7 +81,7 @@ class MaxSim:
 
     def pool(self, similarities: Tensor) -> MaxState:
         """Reduce (..., m) to its maximum; m may be 0."""
-        n = torch.tensor(similarities.shape[-1])
+        n = _count(similarities)
         if similarities.shape[-1] == 0:
             empty = similarities.new_full(similarities.shape[:-1], -torch.inf)
             return MaxState(n, empty, torch.full_like(empty, -1, dtype=torch.long) if self.argmax else None)
@@ -138,7 +138,7 @@ class TopK:
 
     def pool(self, similarities: Tensor) -> TopState:
         """Reduce (..., m) to (..., k)."""
-        return TopState(torch.tensor(similarities.shape[-1]), _largest(similarities, self.k))
+        return TopState(_count(similarities), _largest(similarities, self.k))
 
     def merge(self, a: TopState, b: TopState) -> TopState:
         """Take the k largest of both."""
@@ -188,7 +188,7 @@ class Softmax:
 
     def pool(self, similarities: Tensor) -> SoftState:
         """Reduce (..., m) to a shifted sum of exponentials."""
-        n = torch.tensor(similarities.shape[-1])
+        n = _count(similarities)
         if similarities.shape[-1] == 0:
             zero = similarities.new_zeros(similarities.shape[:-1])
             return SoftState(n, torch.full_like(zero, -torch.inf), zero, zero)
@@ -244,7 +244,7 @@ class Mean:
 
     def pool(self, similarities: Tensor) -> MeanState:
         """Reduce (..., m) to its sum."""
-        return MeanState(torch.tensor(similarities.shape[-1]), similarities.sum(-1))
+        return MeanState(_count(similarities), similarities.sum(-1))
 
     def merge(self, a: MeanState, b: MeanState) -> MeanState:
         """Add the sums."""
@@ -353,6 +353,10 @@ def _sort_bitonic(values: Tensor) -> Tensor:
                 columns[i], columns[i + half] = torch.maximum(a, b), torch.minimum(a, b)
         half //= 2
     return torch.stack(columns).movedim(0, -1)
+
+
+def _count(similarities: Tensor) -> Tensor:
+    return torch.tensor(similarities.shape[-1], device=similarities.device)
 
 
 def _pick(n: Tensor, index: Tensor) -> Tensor:

@@ -137,3 +137,13 @@ def test_both_spellings_of_a_number_parse(text, printed):
 def test_what_names_no_pooling_is_refused_with_what_is_known(text):
     with pytest.raises(LidiagError, match=r"Known:|Write "):
         parse(text)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS, ids=lambda p: repr(p) + str(getattr(p, "argmax", "")))
+@pytest.mark.parametrize("tokens", [0, 3, 20])
+def test_states_stay_on_the_device_of_the_similarities(pooling, tokens):
+    # "meta" holds no numbers, and refuses to be mixed with another device as a GPU does.
+    state = pooling.pool(torch.empty(5, 6, tokens, device="meta"))
+    part = pooling.pool(torch.empty(5, 6, 2, device="meta"))
+    for result in (pooling.score(state), pooling.share(state, part), *vars(pooling.merge(state, part)).values()):
+        assert result is None or result.device.type == "meta"
