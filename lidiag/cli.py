@@ -240,6 +240,7 @@ def compare(
     reports: Annotated[list[Path], typer.Argument(help="Two or more report.json or folders of runs; the first is the baseline.")],
     floor: Annotated[float, typer.Option(help="Differences below this are negligible.", min=0)] = 0.01,
     everything: Annotated[bool, typer.Option("--all", help="Every difference, not only the decided ones.")] = False,
+    as_html: Annotated[Path | None, typer.Option("--html", help="Write the comparison as a page, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare reports query by query."""
@@ -247,6 +248,10 @@ def compare(
     from lidiag import comparison_table
 
     comparison = comparing.compare(comparing.load(reports), floor=floor)
+    if as_html is not None:
+        from lidiag.html import comparison as pages  # noqa: PLC0415
+
+        pages.write(comparison, as_html)
     typer.echo(comparison.to_json() if as_json else comparison_table.text(comparison, everything=everything))
 
 
