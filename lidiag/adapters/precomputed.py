@@ -77,7 +77,7 @@ def load(name: str, options: LoadOptions) -> Precomputed:
     faults = Faults()
     documents = list(read_documents(files["corpus.jsonl"], faults).values())
     queries = [_digest(query.text) for query in read_queries(files["queries.jsonl"], faults).values()]
-    faults.refuse(texts)
+    faults.refuse(texts, "Mend these lines.")
     sides: dict[Side, _Items] = {
         "document": _Items.match(_vectors(folder, "documents"), [document.digest() for document in documents], folder),
         "query": _Items.match(_vectors(folder, "queries"), queries, folder),
