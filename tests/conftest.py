@@ -1,0 +1,10 @@
+"""What every test runs under; it stands here because torch, the hub's client and mteb read it when they are imported."""
+
+import os
+import tempfile
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MTEB_CACHE", os.path.join(tempfile.gettempdir(), "lidiag-tests-mteb"))  # noqa: PTH118 - a string is wanted
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
