@@ -249,7 +249,7 @@ def compare(
 
     comparison = comparing.compare(comparing.load(reports), floor=floor)
     if as_html is not None:
-        from lidiag.html import comparison as pages  # noqa: PLC0415
+        from lidiag.html import comparison as pages
 
         pages.write(comparison, as_html)
     typer.echo(comparison.to_json() if as_json else comparison_table.text(comparison, everything=everything))

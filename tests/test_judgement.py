@@ -188,7 +188,7 @@ def test_no_more_annotations_than_github_shows(tmp_path):
 
 
 def command(*arguments, **environment):
-    return subprocess.run(  # noqa: S603 - our own command
+    return subprocess.run(
         [sys.executable, "-m", "lidiag", "gate", *map(str, arguments)], capture_output=True, text=True, check=False, **environment
     )
 
