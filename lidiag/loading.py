@@ -20,7 +20,26 @@ _BIDIRECTIONAL = frozenset(
     "albert bert camembert deberta deberta-v2 distilbert electra ernie eurobert modernbert mpnet nomic_bert roberta xlm-roberta".split()  # noqa: SIM905
 )
 _CAUSAL = frozenset(
-    ["gemma", "gemma2", "gpt2", "gpt_neox", "llama", "mistral", "modernbert-decoder", "olmo", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl", "smollm3"]
+    [
+        "gemma",
+        "gemma2",
+        "gpt2",
+        "gpt_neox",
+        "llama",
+        "mistral",
+        "modernbert-decoder",
+        "olmo",
+        "olmo2",
+        "opt",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen2_5_vl",
+        "qwen2_vl",
+        "qwen3",
+        "qwen3_vl",
+        "smollm3",
+    ]
 )
 
 
