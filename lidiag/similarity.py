@@ -90,6 +90,12 @@ class Block:
         """Return the (query_tokens, documents) state of whole documents."""
         return self.whole.states[pooling]
 
+    def state_of(self, pooling: Pooling, row: int) -> Any:
+        """Return the (query_tokens, documents) state of one query, number `row` of the block."""
+        start, end = self.offsets[row : row + 2].tolist()
+        state = self.state(pooling)
+        return type(state)(**{name: part if name == "n" or part is None else part[start:end] for name, part in vars(state).items()})
+
     @property
     def offsets(self) -> Tensor:
         """Bounds of each query's tokens within the block, (queries + 1,)."""

@@ -107,14 +107,10 @@ class Sweep:
 
     def fold(self, block: Block) -> list[list[Ranking]]:
         """Inject into every query of a block; return the rankings that it started from, by query and pooling."""
-        bounds = block.offsets.tolist()
         rankings: list[list[Ranking]] = []
         for row, query in enumerate(block.queries):
             judgements = Judgements.of(self._bench, query)
-            own = [
-                Ranking.of(p, self._order, judgements, block.scores(p)[row], _of_tokens(block.state(p), bounds[row], bounds[row + 1]))
-                for p in self._poolings
-            ]
+            own = [Ranking.of(p, self._order, judgements, block.scores(p)[row], block.state_of(p, row)) for p in self._poolings]
             self.before[query] = [(judgements.recall(ranking.first), judgements.ndcg(ranking.first)) for ranking in own]
             for d, kind in enumerate(self._kinds):
                 similarities = self._similarities(kind, query)
@@ -146,7 +142,7 @@ class Sweep:
     def _inject(self, ranking: Ranking, similarities: Tensor) -> Array:
         """Return (k, EFFECTS), the mean over draws."""
         states = [ranking.pooling.pool(similarities[..., :k]) for k in self._k]
-        effects = ranking.under(_side_by_side(states))
+        effects = ranking.under(side_by_side(states))
         return effects.reshape(len(self._k), -1, len(EFFECTS)).mean(1)
 
 
@@ -155,12 +151,7 @@ def _mean(values: NDArray[Any]) -> Array:
     return values.mean(-1, dtype=np.float64) if values.shape[-1] else np.full(len(values), np.nan)
 
 
-def _of_tokens(state: Any, start: int, end: int) -> Any:
-    """Return the state of query tokens start..end of a block's (tokens, documents) state."""
-    return type(state)(**{name: part if name == "n" or part is None else part[start:end] for name, part in vars(state).items()})
-
-
-def _side_by_side(states: Sequence[Any]) -> Any:
+def side_by_side(states: Sequence[Any]) -> Any:
     """Join states (tokens, draws) of one shape into one (tokens, len(states) * draws)."""
     joined = {
         name: torch.cat([getattr(s, name) for s in states], 1) for name, part in vars(states[0]).items() if part is not None and part.ndim
