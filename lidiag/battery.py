@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 import traceback
@@ -14,6 +15,7 @@ from lidiag.gate import Status
 from lidiag.measurement import Skip
 from lidiag.pooling import Hybrid, Single
 from lidiag.probe import Measuring, Probe
+from lidiag.report import Result
 from lidiag.similarity import Block, Needs, similarity_pass
 from lidiag.watch import Watch
 
@@ -29,6 +31,26 @@ class Outcome:
     reason: str
     seconds: float
     findings: Findings
+
+    def result(self, dataset: str) -> Result:
+        """Return it as the report holds it."""
+        probe, findings = self.probe, self.findings
+        return Result(
+            probe=probe.name,
+            version=probe.version,
+            question=probe.question,
+            primary=probe.primary,
+            source="" if probe.source is None else str(probe.source),
+            formulas=dict(probe.formulas),
+            parameters=dataclasses.asdict(probe),  # pyright: ignore[reportArgumentType] - a probe is a dataclass
+            dataset=dataset,
+            status=self.status,
+            reason=self.reason,
+            seconds=self.seconds,
+            measurements=tuple(findings.measurements),
+            findings=tuple(findings.findings),
+            claims=tuple(findings.claims),
+        )
 
 
 class _Runner:
@@ -64,6 +86,15 @@ class _Runner:
         else:
             self.seconds += time.perf_counter() - began
 
+    def refuse(self, reason: str) -> None:
+        """End without having begun."""
+        self.outcome = Outcome(self.probe, "skipped", reason, 0.0, self.bench.findings())
+
+    def fault(self) -> str:
+        """Say what makes every further figure of this model meaningless, if the probe has found such a thing."""
+        faults = self.outcome.findings.faults if self.outcome else []
+        return f"{self.probe.name} found a fault, and no figure of this model would mean anything: {faults[0].text}" if faults else ""
+
     def _end(self, status: Status, reason: str, findings: Findings | None, began: float) -> None:
         self.seconds += time.perf_counter() - began
         if status == "passed" and not isinstance(findings, Findings):
@@ -74,11 +105,16 @@ class _Runner:
 
 
 def measure(probes: Sequence[Probe], bench: Bench, watch: Watch) -> list[Outcome]:
-    """Measure all probes; those that wait for a pass at the same time share it."""
+    """Measure all probes; those that wait for a pass at the same time share it. A fault in the model skips what comes after."""
     runners = [_Runner(probe, bench) for probe in probes]
+    fault = ""
     for runner in runners:
+        if fault:
+            runner.refuse(fault)
+            continue
         watch.remark(f"{bench.dataset.name}: {runner.probe.name}")
         runner.send(None)
+        fault = runner.fault()
     while waiting := [runner for runner in runners if runner.outcome is None]:
         needs = Needs.union([runner.needs for runner in waiting if runner.needs])
         names = ", ".join(runner.probe.name for runner in waiting)
@@ -97,5 +133,5 @@ def measure(probes: Sequence[Probe], bench: Bench, watch: Watch) -> list[Outcome
 
 def _refuse_single_vector_scores(needs: Needs, bench: Bench) -> None:
     chosen = [scoring for scoring in needs.poolings if isinstance(scoring, (Single, Hybrid))]
-    if chosen and (bench.queries.pooled is None or bench.documents.pooled is None):
+    if chosen and not bench.pooled:
         raise Skip(f"{chosen[0]} needs a pooled vector beside the token vectors, which {bench.adapter.card.name} does not give")

@@ -42,6 +42,11 @@ class Bench:
         """Return the number of queries that count."""
         return len(self.query_ids)
 
+    @property
+    def pooled(self) -> bool:
+        """Whether the model gives a single vector beside the token vectors, on both sides."""
+        return self.queries.pooled is not None and self.documents.pooled is not None
+
     @cached_property
     def grades(self) -> list[dict[int, int]]:
         """For each query, document position -> grade, for every judged document (grade 0 and below included)."""

@@ -164,6 +164,48 @@ def show(
     typer.echo(there.to_json() if as_json else summary(there, everything=everything))
 
 
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")],
+    data: Annotated[str | None, typer.Option(help="[kind:]name or a folder to draw the sample from; default: what is built in.")] = None,
+    golden: Annotated[Path | None, typer.Option(help="Vectors that the model is known to give; see `lidiag describe probe load-check`.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.", min=0)] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; default: the best there is.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code of the checkpoint; needs a pinned @revision.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Tell whether a model is loaded as its authors meant it: exit 0 where no fault is found, 1 where one is."""
+    offline = _offline(offline)
+    from lidiag import catalog
+    from lidiag.adapter import LoadOptions
+    from lidiag.check import check as check_model
+    from lidiag.dataset import DataOptions
+    from lidiag.progress import Bars
+    from lidiag.run import best_device, checked_device, quiet_libraries
+    from lidiag.terminal import of_result, safe
+
+    quiet_libraries()
+    options = LoadOptions(
+        device=checked_device(device) if device else best_device(), dtype=_dtype(dtype), offline=offline, trust_remote_code=trust_remote_code
+    )
+    adapter = catalog.model(model, options)
+    source = data or ("builtin:facts" if "text" in adapter.card.modalities else "builtin:pages")
+    dataset = catalog.dataset(source, DataOptions(offline=offline))
+    probe = catalog.probe("load-check", {} if golden is None else {"golden": str(golden)})
+    result = check_model(adapter, dataset, probe, batch_size=8, seed=seed, watch=Bars(Console(stderr=True)))
+    card = adapter.card
+    if as_json:
+        typer.echo(json.dumps({"model": card.model_dump(mode="json"), "result": result.model_dump(mode="json")}, indent=1, allow_nan=False))
+    else:
+        typer.echo(safe(f"{card.name} @ {card.revision[:12]}: {card.family} by the adapter {card.adapter} ({card.reason})"))
+        typer.echo(of_result(result))
+    if result.status == "broken":
+        raise typer.Exit(BROKEN)
+    raise typer.Exit(int(any(finding.severity == "fault" for finding in result.findings)))
+
+
 collections = typer.Typer(help="Look at a collection.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(collections, name="data")
 

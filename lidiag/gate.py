@@ -37,6 +37,7 @@ class Gate(Place):
 
     op: Literal[">=", "<=", ">", "<"]
     bound: float | Place
+    margin: float = Field(default=0.0, ge=0, description="how much worse than the bound is still accepted (non-inferiority)")
     reason: str = Field(description="why this bound")
 
 
@@ -71,9 +72,10 @@ def judge(gate: Gate, results: Sequence[Judged], dataset: str) -> Verdict:
     observed = _look_up(gate, results)
     if isinstance(observed, _Missing):
         return verdict(observed.status, observed.why)
-    limit = _look_up(gate.bound, results) if isinstance(gate.bound, Place) else gate.bound
-    if isinstance(limit, _Missing):
-        return verdict(limit.status, limit.why, observed)
+    bound = _look_up(gate.bound, results) if isinstance(gate.bound, Place) else gate.bound
+    if isinstance(bound, _Missing):
+        return verdict(bound.status, bound.why, observed)
+    limit = bound - gate.margin if gate.op in {">", ">="} else bound + gate.margin
     holds = _HOLDS[gate.op](observed, limit)
     return verdict("passed" if holds else "failed", "", observed, limit)
 

@@ -128,13 +128,13 @@ def run(request: Request, watch: Watch) -> Report:
             bench = _bench(dataset, encoder, request, watch)
         except Skip as skip:
             data.append(_used(dataset, None))
-            results += [_result(battery.Outcome(probe, "skipped", str(skip), 0.0, Findings(())), dataset.name) for probe in probes]
+            results += [battery.Outcome(probe, "skipped", str(skip), 0.0, Findings(())).result(dataset.name) for probe in probes]
             continue
         stages.done("encode")
         outcomes = battery.measure(probes, bench, watch)
         stages.done("probes")
         data.append(_used(dataset, bench))
-        results += [_result(outcome, dataset.name) for outcome in outcomes]
+        results += [outcome.result(dataset.name) for outcome in outcomes]
         said += [(dataset.name, outcome.probe.name, outcome.findings) for outcome in outcomes if outcome.status == "passed"]
     for note in dict.fromkeys(store.notes + store.repairs):
         watch.remark(note)
@@ -262,26 +262,6 @@ def _used(dataset: Dataset, bench: Bench | None) -> DataUsed:
         document_vectors=len(bench.documents.vectors) if bench else 0,
         query_vectors=len(bench.queries.vectors) if bench else 0,
         notes=dataset.notes,
-    )
-
-
-def _result(outcome: battery.Outcome, dataset: str) -> Result:
-    probe, findings = outcome.probe, outcome.findings
-    return Result(
-        probe=probe.name,
-        version=probe.version,
-        question=probe.question,
-        primary=probe.primary,
-        parameters=dataclasses.asdict(probe),  # pyright: ignore[reportArgumentType] - a probe is a dataclass
-        dataset=dataset,
-        status=outcome.status,
-        reason=outcome.reason,
-        seconds=outcome.seconds,
-        measurements=tuple(findings.measurements),
-        findings=tuple(findings.findings),
-        claims=tuple(findings.claims),
-        formulas=dict(probe.formulas),
-        source="" if probe.source is None else str(probe.source),
     )
 
 

@@ -29,6 +29,11 @@ def summary(report: Report, *, everything: bool = False) -> str:
     return safe("\n".join(_lines(report, everything=everything)))
 
 
+def of_result(result: Result) -> str:
+    """Return one probe's result as text, with every number."""
+    return safe("\n".join(_result(result, everything=True, several=True)))
+
+
 def _lines(report: Report, *, everything: bool) -> Iterator[str]:
     model = report.model
     yield f"{model.name} @ {model.revision[:12]}  ({model.family}, {model.dim} dimensions, {model.dtype})"
@@ -55,7 +60,7 @@ def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]
     if result.status in {"skipped", "broken"}:
         yield from _wrapped([f"{result.status}: {result.reason}"], "  ")
         return
-    yield from _wrapped([finding.text for finding in result.findings], "  * ")
+    yield from _wrapped([_finding(finding) for finding in result.findings], "  * ")
     for claim in result.claims:
         yield from _wrapped([f"{claim.claim} Published: {claim.published}. Here: {claim.measurement}. {claim.verdict}."], "  = ")
     rows = [m for m in result.measurements if everything or is_headline(m)]
@@ -81,6 +86,10 @@ def is_headline(m: Measurement) -> bool:
     return set(m.at) <= {"pooling"} and m.at.get("pooling", "maxsim") in {"maxsim", "single", "hybrid(1,1)"}
 
 
+def _finding(finding: Finding) -> str:
+    return finding.text if finding.severity == "note" else f"{finding.severity.upper()}: {finding.text}"
+
+
 def _table(rows: Sequence[Measurement]) -> Iterator[str]:
     """Lay numbers out in 80 columns: coordinates where they differ, and below what n counts."""
     several = len({tuple(m.at.items()) for m in rows}) > 1
@@ -90,7 +99,10 @@ def _table(rows: Sequence[Measurement]) -> Iterator[str]:
     yield tabulate(cells, head, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)
     units = Counter(m.unit_of_n for m in rows)
     usual = units.most_common(1)[0][0]
-    odd = [f"{m.name}: {m.unit_of_n}" for m in {m.name: m for m in rows if m.unit_of_n != usual}.values()]
+    by_name: dict[str, list[str]] = {}
+    for m in rows:
+        by_name.setdefault(m.name, []).append(m.unit_of_n)
+    odd = [f"{name}: {' or '.join(dict.fromkeys(counted))}" for name, counted in by_name.items() if set(counted) != {usual}]
     at = "" if several or not rows[0].at else f"at {where(rows[0].at)}; "
     yield from _wrapped([f"{at}n counts {usual}" + (f" ({', '.join(odd)})" if odd else "")], "  ")
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from lidiag.bench import Bench
 from lidiag.errors import LidiagError
 from lidiag.findings import Findings
-from lidiag.measurement import Paper
-from lidiag.pooling import Scoring, parse
+from lidiag.measurement import Paper, Skip
+from lidiag.pooling import Hybrid, Scoring, Single, parse
 from lidiag.probe import Measuring
 from lidiag.similarity import Needs
 
@@ -55,7 +55,10 @@ class Retrieval:
 
     def measure(self, bench: Bench) -> Measuring:
         """Rank and judge block by block."""
-        scorings = tuple(dict.fromkeys(parse(pooling) for pooling in self.poolings))
+        asked = tuple(dict.fromkeys(parse(pooling) for pooling in self.poolings))
+        scorings = tuple(scoring for scoring in asked if bench.pooled or not isinstance(scoring, (Single, Hybrid)))
+        if not scorings:
+            raise Skip(f"{bench.adapter.card.name} gives no pooled vector beside the token vectors, which all asked poolings need")
         values = {(scoring, metric): np.full(len(bench), np.nan) for scoring in scorings for metric in _NAMES}
         ties = {scoring: dict.fromkeys(_CUTOFFS, 0) for scoring in scorings}
         ranker = _Ranker(bench, self.depth)
@@ -72,6 +75,8 @@ class Retrieval:
             found.mean(
                 _NAMES[metric], {"pooling": repr(scoring)}, data, better="neither" if metric.NAME == "Judged" else "higher", share=True
             )
+        if without := [repr(scoring) for scoring in asked if scoring not in scorings]:
+            found.say("not measured", f"{' and '.join(without)}: {bench.adapter.card.name} gives no pooled vector beside the token vectors.")
         _say_ties(found, ties)
         _say_unjudged(found, scorings)
         empty = int((bench.lengths == 0).sum())

@@ -44,6 +44,16 @@ def test_a_bound_can_be_another_measurement():
     assert verdict.limit == pytest.approx(0.55)
 
 
+@pytest.mark.parametrize(
+    ("op", "margin", "status", "limit"), [(">=", 0.0, "failed", 0.6), (">=", 0.1, "passed", 0.5), ("<=", 0.0, "passed", 0.6), ("<=", 0.1, "passed", 0.7)]
+)
+def test_a_margin_accepts_what_is_worse_by_no_more_than_it(op, margin, status, limit):
+    control = Place(probe="p", name="control", at={"pooling": "maxsim"})
+    asked = gate(op, control).model_copy(update={"margin": margin})
+    verdict = judge(asked, [result(x=0.55, control=0.6)], "d")
+    assert (verdict.status, verdict.limit) == (status, pytest.approx(limit))
+
+
 @pytest.mark.parametrize("missing", [gate(name="y"), gate(at={"pooling": "mean"}), gate(at={}), gate(bound=Place(probe="p", name="y"))])
 def test_a_gate_on_what_was_not_measured_is_broken(missing):
     assert judge(missing, [result(x=0.5)], "d").status == "broken"
