@@ -38,6 +38,7 @@ class Retrieval:
     primary: ClassVar[str] = "nDCG@10"
     formulas: ClassVar[dict[str, str]] = {
         "nDCG@10": "sum over ranks r = 1..10 of grade / log2(r + 1), over the same sum of the ideal ranking; linear gains (ir-measures, trec_eval)",
+        "chance_nDCG@10": "nDCG@10 expected of the collection's documents in random order, exactly; the control of every nDCG@10 here; ours",
         "R@1": "relevant documents at rank 1 / relevant documents; relevant is a grade above 0 (ir-measures, trec_eval)",
         "R@10": "relevant documents in the first 10 / relevant documents (ir-measures, trec_eval)",
         "R@100": "relevant documents in the first 100 / relevant documents (ir-measures, trec_eval)",
@@ -76,7 +77,10 @@ class Retrieval:
                 _NAMES[metric], {"pooling": repr(scoring)}, data, better="neither" if metric.NAME == "Judged" else "higher", share=True
             )
         if without := [repr(scoring) for scoring in asked if scoring not in scorings]:
-            found.say("not measured", f"{' and '.join(without)}: {bench.adapter.card.name} gives no pooled vector beside the token vectors.")
+            found.say(
+                "not measured", f"{' and '.join(without)}: {bench.adapter.card.name} gives no pooled vector beside the token vectors."
+            )
+        found.mean("chance_nDCG@10", {}, _by_chance(bench), share=True)
         _say_ties(found, ties)
         _say_unjudged(found, scorings)
         empty = int((bench.lengths == 0).sum())
@@ -91,6 +95,18 @@ class _Ranked:
 
     documents: NDArray[np.int64]
     ties: Mapping[int, int]
+
+
+def _by_chance(bench: Bench) -> NDArray[np.float64]:
+    """Return, by query, the expected nDCG@10 of a random order of all documents."""
+    discounts = 1 / np.log2(np.arange(2, 12))
+    documents = len(bench.documents)
+    found = np.empty(len(bench))
+    for i, judged in enumerate(bench.grades):
+        gains = np.sort([grade for grade in judged.values() if grade > 0])[::-1]
+        ideal = gains[:10] @ discounts[: len(gains)]
+        found[i] = gains.sum() / documents * discounts[:documents].sum() / ideal
+    return found
 
 
 class _Ranker:

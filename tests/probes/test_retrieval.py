@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 
 import ir_measures
 import numpy as np
@@ -118,3 +120,19 @@ def test_parameters_that_make_no_sense_are_refused(parameters, said):
 def test_every_measurement_has_its_formula():
     found = measure("retrieval", toy_bench([QUERY], scored(0.9), {0: {0: 1}}))
     assert {m.name for m in found.measurements} == set(catalog.probe_class("retrieval").formulas)
+
+
+def test_chance_is_the_mean_over_all_orders_of_the_documents():
+    documents = [torch.eye(4)[i : i + 1] for i in range(4)]
+    bench = toy_bench([torch.eye(4)[:1], torch.eye(4)[1:2]], documents, {0: {0: 3, 1: 1}, 1: {2: 1, 3: 0}})
+    found = measure(catalog.probe("retrieval", {"poolings": ["maxsim"]}), bench)
+
+    def ndcg(gains):
+        discounts = [1 / math.log2(rank + 2) for rank in range(4)]
+        return sum(g * d for g, d in zip(gains, discounts, strict=True)) / sum(
+            g * d for g, d in zip(sorted(gains, reverse=True), discounts, strict=True)
+        )
+
+    truth = [statistics.mean(ndcg(order) for order in itertools.permutations(gains)) for gains in ((3, 1, 0, 0), (0, 0, 1, 0))]
+    per_query = next(item for item in found.per_query if item.name == "chance_nDCG@10")
+    np.testing.assert_allclose(per_query.values, truth, rtol=1e-12)
