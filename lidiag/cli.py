@@ -168,7 +168,9 @@ def show(
 def check(
     model: Annotated[str, typer.Argument(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")],
     data: Annotated[str | None, typer.Option(help="[kind:]name or a folder to draw the sample from; default: what is built in.")] = None,
-    golden: Annotated[Path | None, typer.Option(help="Vectors that the model is known to give; see `lidiag describe probe load-check`.")] = None,
+    golden: Annotated[
+        Path | None, typer.Option(help="Vectors that the model is known to give; see `lidiag describe probe load-check`.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample.", min=0)] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; default: the best there is.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -188,7 +190,10 @@ def check(
 
     quiet_libraries()
     options = LoadOptions(
-        device=checked_device(device) if device else best_device(), dtype=_dtype(dtype), offline=offline, trust_remote_code=trust_remote_code
+        device=checked_device(device) if device else best_device(),
+        dtype=_dtype(dtype),
+        offline=offline,
+        trust_remote_code=trust_remote_code,
     )
     adapter = catalog.model(model, options)
     source = data or ("builtin:facts" if "text" in adapter.card.modalities else "builtin:pages")

@@ -67,7 +67,11 @@ def test_a_run_writes_a_valid_report_and_ends_by_its_gates(folder, finished):
     assert finished.returncode == 0, finished.stderr
     report = reports.read(folder / "out")
     jsonschema.validate(json.loads((folder / "out" / "report.json").read_text()), reports.json_schema())
-    assert {result.probe: result.status for result in report.results} == {"load-check": "passed", "retrieval": "passed", "length-bias": "passed"}
+    assert {result.probe: result.status for result in report.results} == {
+        "load-check": "passed",
+        "retrieval": "passed",
+        "length-bias": "passed",
+    }
     assert {gate.status for gate in report.gates} == {"passed"}
     (ndcg,) = [m for m in report.results[1].measurements if m.name == "nDCG@10"]
     assert (ndcg.value, ndcg.n) == (1.0, 12)

@@ -45,7 +45,8 @@ def test_a_bound_can_be_another_measurement():
 
 
 @pytest.mark.parametrize(
-    ("op", "margin", "status", "limit"), [(">=", 0.0, "failed", 0.6), (">=", 0.1, "passed", 0.5), ("<=", 0.0, "passed", 0.6), ("<=", 0.1, "passed", 0.7)]
+    ("op", "margin", "status", "limit"),
+    [(">=", 0.0, "failed", 0.6), (">=", 0.1, "passed", 0.5), ("<=", 0.0, "passed", 0.6), ("<=", 0.1, "passed", 0.7)],
 )
 def test_a_margin_accepts_what_is_worse_by_no_more_than_it(op, margin, status, limit):
     control = Place(probe="p", name="control", at={"pooling": "maxsim"})
