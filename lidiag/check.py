@@ -22,7 +22,9 @@ _QUERIES = 32
 _DOCUMENTS = 64
 
 
-def check(adapter: Adapter, dataset: Dataset, probe: Probe, *, batch_size: int, seed: int, watch: Watch) -> Result:
+def check(  # noqa: PLR0913 - what a run would be told
+    adapter: Adapter, dataset: Dataset, probe: Probe, *, batch_size: int, seed: int, watch: Watch
+) -> Result:
     """Run one probe on a seeded sample of a collection, encoded as the adapter gives it.
 
     A run refuses vectors that cannot be right at the door; here they come through, so that the probe can say what is wrong.
