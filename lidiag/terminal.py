@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from lidiag.advice import advise, table
 from lidiag.gate import Verdict
-from lidiag.measurement import Coordinate, Measurement
+from lidiag.measurement import Coordinate, Finding, Measurement
 from lidiag.report import Report, Result
 
 _WIDTH = 80
