@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lidiag.probes._quality import Judgements, Order
 
+from lidiag.probes._quality import Judgements, Order
 from tests.probes.toy import gaussian, toy_bench
 
 
