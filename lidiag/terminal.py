@@ -15,6 +15,7 @@ from lidiag.measurement import Coordinate, Finding, Measurement
 from lidiag.report import Report, Result
 
 _WIDTH = 80
+_FIRST_PAGE = 8
 # What may steer a terminal: control characters, and marks that turn the direction of writing.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -25,7 +26,7 @@ def safe(text: str) -> str:
 
 
 def summary(report: Report, *, everything: bool = False) -> str:
-    """Return the report as text: per collection and probe the findings and the headline numbers, or every number."""
+    """Return the report as text: per collection and probe the verdicts and the headline numbers, or all that was said."""
     return safe("\n".join(_lines(report, everything=everything)))
 
 
@@ -56,19 +57,33 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
 
 def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]:
     title = result.probe + (f" on {result.dataset}" if several else "")
-    yield f"{title} - {result.question}"
+    yield from textwrap.wrap(f"{title} - {result.question}", _WIDTH, break_on_hyphens=False)
     if result.status in {"skipped", "broken"}:
         yield from _wrapped([f"{result.status}: {result.reason}"], "  ")
         return
-    yield from _wrapped([_finding(finding) for finding in result.findings], "  * ")
-    for claim in result.claims:
+    said = [finding for finding in result.findings if everything or _is_key(finding)]
+    yield from _wrapped([_finding(finding) for finding in said], "  * ")
+    for claim in result.claims if everything else ():
         yield from _wrapped([f"{claim.claim} Published: {claim.published}. Here: {claim.measurement}. {claim.verdict}."], "  = ")
-    rows = [m for m in result.measurements if everything or is_headline(m)]
+    rows = list(result.measurements) if everything else _chosen(result)
     if rows:
         yield from _table(rows)
-    hidden = len(result.measurements) - len(rows)
-    if hidden:
-        yield f"  ({hidden} more: lidiag show --all)"
+    numbers, words = len(result.measurements) - len(rows), len(result.findings) - len(said)
+    if numbers or words:
+        yield f"  (and {numbers:,} numbers and {words:,} findings more: lidiag show --all)"
+
+
+def _is_key(finding: Finding) -> bool:
+    """Tell whether a finding stands on the first page: a fault, a warning, or a verdict about the model's own pooling."""
+    at = finding.data.get("at")
+    place = at if isinstance(at, dict) else finding.data
+    return finding.severity != "note" or ("verdict" in finding.data and place.get("pooling", "maxsim") == "maxsim")
+
+
+def _chosen(result: Result) -> list[Measurement]:
+    """Return the first page's numbers: those of the whole collection, the primary one first, up to eight."""
+    shown = [m for m in result.measurements if is_headline(m)]
+    return sorted(shown, key=lambda m: m.name != result.primary)[:_FIRST_PAGE]
 
 
 def _advice(report: Report, dataset: str) -> Iterator[str]:
