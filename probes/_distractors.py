@@ -18,12 +18,13 @@ from lidiag.bench import Bench
 from lidiag.multivector import MultiVectors
 
 from ._moments import Moments
+from ._threads import in_threads
 
 TARGETED = ("targeted", "targeted_pooled")
 RANDOM = ("spike", "random", "passage", "gaussian", "gaussian_matched")
 
-# A block of the first look holds this many similarities at most, per 128 query tokens: 128 MB.
-_QUERY_TOKENS, _DOCUMENT_TOKENS = 128, 2**18
+# A block of the first look holds 128 MB of similarities, so all of them 1 GB at most.
+_QUERY_TOKENS, _DOCUMENT_TOKENS, _BLOCKS_AT_A_TIME = 128, 2**18, 8
 _SPIKE_TOKENS = 4
 
 
@@ -54,11 +55,14 @@ def first_look(bench: Bench, count: int) -> Iterator[Nearest]:
 
     The k nearest of the whole query, and k turns that never take a vector twice, lie among the k nearest of its tokens.
     """
-    for block in _blocks(bench.queries):
+
+    def look(block: range) -> list[Nearest]:
         similarities, positions = _nearest(bench, block, count)
-        for query in block:
-            rows = slice(*(bench.queries.offsets[query : query + 2] - bench.queries.offsets[block.start]).tolist())
-            yield Nearest.of(similarities[rows], positions[rows])
+        bounds = (bench.queries.offsets[block.start : block.stop + 1] - bench.queries.offsets[block.start]).tolist()
+        return [Nearest.of(similarities[start:end], positions[start:end]) for start, end in pairwise(bounds)]
+
+    for found in in_threads(look, _blocks(bench.queries), _BLOCKS_AT_A_TIME):
+        yield from found
 
 
 def available(bench: Bench) -> int:

@@ -51,6 +51,7 @@ class Echo:
 
     def report(self, found: Findings) -> None:
         """Encode the echoes, rank them and add `echo@10` and `echo@1`, or say why not."""
+        self._documents = dict(sorted(self._documents.items()))  # queries were seen in the threads' order
         if not self._documents:
             found.say("echo", "Not measured: no query has a non-relevant document outside its first ten.")
             return

@@ -5,7 +5,7 @@ Only states are merged: the documents' own similarities are not computed again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,11 @@ from lidiag.similarity import Block
 from ._distractors import RANDOM, TARGETED, Source, first_look
 from ._merging import Merged
 from ._quality import Judgements, Order
+from ._threads import in_threads
 
 EFFECTS = ("hijack_rate", "hijack_gain", "outbid_rate", "takeover@10", "recall", "ndcg")
 
+_QUERIES_AT_A_TIME = 16
 _ROUNDING = 1e-6  # of a product of two vectors of length 1
 
 Array = NDArray[np.float64]
@@ -105,10 +107,11 @@ class Sweep:
         self._source = Source(bench.documents)
         self._nearest = list(first_look(bench, max(k))) if set(TARGETED) & set(kinds) else []
 
-    def fold(self, block: Block) -> list[list[Ranking]]:
-        """Inject into every query of a block; return the rankings that it started from, by query and pooling."""
-        rankings: list[list[Ranking]] = []
-        for row, query in enumerate(block.queries):
+    def fold(self, block: Block, see: Callable[[int, Sequence[Ranking]], None]) -> None:
+        """Inject into every query of a block; `see` is told the query's number and the rankings that it started from."""
+
+        def inject(row: int) -> None:
+            query = block.queries[row]
             judgements = Judgements.of(self._bench, query)
             own = [Ranking.of(p, self._order, judgements, block.scores(p)[row], block.state_of(p, row)) for p in self._poolings]
             self.before[query] = [(judgements.recall(ranking.first), judgements.ndcg(ranking.first)) for ranking in own]
@@ -116,8 +119,10 @@ class Sweep:
                 similarities = self._similarities(kind, query)
                 for p, ranking in enumerate(own):
                     self.effects[query, p, d] = self._inject(ranking, similarities)
-            rankings.append(own)
-        return rankings
+            see(query, own)
+
+        for _ in in_threads(inject, range(len(block.queries)), _QUERIES_AT_A_TIME):
+            pass
 
     def _similarities(self, kind: str, query: int) -> Tensor:
         """Return the similarities (tokens, draws, k) of the query to the vectors of a kind."""

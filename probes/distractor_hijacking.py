@@ -80,8 +80,7 @@ class DistractorHijacking:
         echo = Echo(bench, poolings, self.echo)
         needs = Needs(poolings, tokens=True)
         while block := (yield needs):
-            for query, rankings in zip(block.queries, sweep.fold(block), strict=True):
-                echo.see(query, rankings)
+            sweep.fold(block, echo.see)
         outcome = Outcome(found, tuple(map(repr, poolings)), self.distractors, k, sweep.before, sweep.effects)
         outcome.add_measurements()
         if "targeted_pooled" in self.distractors:

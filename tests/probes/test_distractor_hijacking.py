@@ -94,7 +94,7 @@ def test_merging_gives_what_scoring_the_longer_documents_gives():
     k = (1, 3, 20)
     sweep = Sweep(bench, POOLINGS, ("targeted_pooled",), k, draws=1)
     for block in similarity_pass(bench.queries, bench.documents, Needs(POOLINGS, tokens=True)):
-        sweep.fold(block)
+        sweep.fold(block, lambda *_: None)
     for query, nearest in enumerate(first_look(bench, 20)):
         for i, size in enumerate(k):
             injected = bench.documents.vectors[torch.from_numpy(nearest.pooled[:size])]
@@ -195,6 +195,19 @@ def test_neither_blocks_nor_a_smaller_sweep_change_the_sets(kind):
     cut = hijacking(random_bench(tiling=Tiling(query_tokens=1)), kind, k=(2, 5))
     for name in ("hijack_rate", "hijack_gain", "recall_retained"):
         assert value(cut, name, kind, k=2) == pytest.approx(value(whole, name, kind, k=2), abs=1e-6)
+
+
+def test_the_number_of_threads_changes_no_byte():
+    before, said = torch.get_num_threads(), []
+    adapter = ToyAdapter(lambda text: torch.nn.functional.one_hot(torch.tensor([len(word) % 6 for word in text.split()]), 6).float())
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            said.append(measure("distractor-hijacking", random_bench(queries=9, adapter=adapter), k=(2, 5)))
+    finally:
+        torch.set_num_threads(before)
+    assert said[0].measurements == said[1].measurements
+    assert said[0].findings == said[1].findings
 
 
 def test_empty_documents_get_no_vectors_and_stay_last():
