@@ -109,6 +109,10 @@ def test_a_ratio_to_nothing_cannot_be_made(found):
     assert found.measurements == found.per_query == []
 
 
+def test_a_small_base_still_makes_a_ratio(found):
+    assert found.ratio("m", {}, [0.1, 0.2, 0.1, 0], [0.2, 0.2, 0.2, 0.2]).value == pytest.approx(0.5)
+
+
 def test_what_could_not_be_made_is_said_with_its_place_and_reason(found):
     found.unmade("slope_within", {"pooling": "maxsim", "k": np.int64(3)}, "no document has 128 vectors")
     (finding,) = found.findings
@@ -199,3 +203,12 @@ def test_words_are_kept_with_their_data(found):
     found.say("ties", "Three queries have ties.", count=3)
     (finding,) = found.findings
     assert (finding.name, finding.text, finding.data) == ("ties", "Three queries have ties.", {"count": 3})
+
+
+def test_of_what_was_said_only_a_fault_is_a_fault(found):
+    found.say("ties", "Three queries have ties.")
+    found.warn("prompts", "No prompt is set.", side="query")
+    found.fault("head", "The head is random.", keys=3)
+    assert [finding.severity for finding in found.findings] == ["note", "warning", "fault"]
+    assert [finding.name for finding in found.faults] == ["head"]
+    assert [finding.data for finding in found.findings] == [{}, {"side": "query"}, {"keys": 3}]

@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from lidiag.stats.intervals import Array, Clusters, Estimate, jackknife, mean_interval, unit_totals
-
-_ENTRIES = 4_000_000  # signs held at once: bounds memory; the draws are the same whatever it is
+from lidiag.stats.many import sign_flip_ps
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,7 @@ def sign_flip_p(differences: Array, *, rng: np.random.Generator, clusters: Clust
     totals = totals[totals != 0]
     if not len(totals):
         return 1.0
-    at_least = abs(totals.sum()) - 1e-12 * np.abs(totals).sum()
-    if 2.0 ** len(totals) <= draws + 1:
-        bits = np.arange(2 ** len(totals))[:, None] >> np.arange(len(totals)) & 1
-        return float((np.abs((2 * bits - 1) @ totals) >= at_least).mean())
-    rows = max(1, _ENTRIES // len(totals))
-    extreme = 0
-    for start in range(0, draws, rows):
-        signs = 2.0 * rng.integers(0, 2, (min(rows, draws - start), len(totals)), dtype=np.int8) - 1
-        extreme += int((np.abs(signs @ totals) >= at_least).sum())
-    return (extreme + 1) / (draws + 1)
+    return float(sign_flip_ps(totals[:, None], rng=rng, draws=draws)[0])
 
 
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
@@ -67,7 +57,7 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     falling = np.argsort(-given)
     scaled = given[falling] * len(given) / np.arange(len(given), 0, -1)
     adjusted = np.empty_like(given)
-    adjusted[falling] = np.minimum(1.0, np.minimum.accumulate(scaled))
+    adjusted[falling] = np.minimum.accumulate(scaled)
     return adjusted
 
 

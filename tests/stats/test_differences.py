@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from lidiag import stats
-from lidiag.stats import benjamini_hochberg, minimum_detectable_effect, paired_difference, sign_flip_p
+from lidiag.stats import benjamini_hochberg, many, minimum_detectable_effect, paired_difference, sign_flip_p
 
 
 def rng():
@@ -51,7 +51,17 @@ def test_p_is_never_0_and_the_drawn_one_counts_the_data_itself():
 def test_exactly_draws_plus_one_signs_are_still_enumerated():
     values = np.array([1.0, 2.0, 4.0])
     assert sign_flip_p(values, rng=rng(), draws=7) == 2 / 8
-    assert sign_flip_p(np.tile(values, 10), rng=rng(), draws=7) in {i / 8 for i in range(1, 9)}
+    assert sign_flip_p(values, rng=rng(), draws=6) * 7 == pytest.approx(round(sign_flip_p(values, rng=rng(), draws=6) * 7))
+
+
+def test_signs_that_all_reach_the_sum_give_a_p_of_1():
+    assert sign_flip_p(np.tile([1.0, -1.0], 20), rng=rng()) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-9, 0.1, 1e9])
+def test_sums_equal_but_for_rounding_count_as_equal(scale):
+    # 1 + 2 + 3 - 4 = -1 + 2 - 3 + 4, which tenths miss by their rounding
+    assert sign_flip_p(np.array([1, 2, 3, -4]) * scale, rng=rng()) == sign_flip_p(np.array([1.0, 2, 3, -4]), rng=rng())
 
 
 def test_queries_without_a_difference_change_no_p():
@@ -68,7 +78,7 @@ def test_a_cluster_flips_as_one():
 def test_the_same_seed_gives_the_same_p_whatever_is_held_at_once(monkeypatch):
     differences = np.random.default_rng(1).normal(0.2, 1, 30)
     whole = sign_flip_p(differences, rng=rng())
-    monkeypatch.setattr(stats.differences, "_ENTRIES", 3_001)
+    monkeypatch.setattr(many, "_ENTRIES", 3_001)
     assert sign_flip_p(differences, rng=rng()) == whole
     assert 0.001 < whole < 0.999
 
@@ -134,6 +144,7 @@ def test_the_detectable_effect_is_280_or_360_standard_errors():
     error = differences.std(ddof=1) / 20
     assert minimum_detectable_effect(differences) == pytest.approx(2.80 * error, rel=1e-3)
     assert minimum_detectable_effect(differences, power=0.95) == pytest.approx(3.60 * error, rel=2e-3)
+    assert minimum_detectable_effect(np.array([1.0, 3.0])) == pytest.approx(2.8016, rel=1e-4)
     assert minimum_detectable_effect(differences, level=0.9) == pytest.approx((1.6449 + 0.8416) * error, rel=1e-3)
 
 
@@ -149,3 +160,11 @@ def test_a_detectable_effect_is_detected_4_times_in_5():
     low, high = scipy_stats.binom.interval(0.99, 1_000, 0.8)
     assert low <= seen <= high
     assert minimum_detectable_effect(draws[0] / draws[0].std(ddof=1)) == pytest.approx(2.8016 / np.sqrt(200), rel=1e-4)
+
+
+@pytest.mark.parametrize("units", [8, 40])
+def test_each_of_many_measurements_has_the_p_that_it_has_alone(units):
+    table = np.random.default_rng(6).normal(0.2, 1, (units, 5))
+    found = many.sign_flip_ps(table, rng=rng())
+    np.testing.assert_array_equal(found, [sign_flip_p(column, rng=rng()) for column in table.T])
+    assert many.sign_flip_ps(np.zeros((units, 2)), rng=rng()).tolist() == [1, 1]
