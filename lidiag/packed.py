@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
@@ -42,6 +40,6 @@ def _entry(dtype: torch.dtype, shape: list[int], start: int, size: int) -> dict[
     return {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": [start, start + size]}
 
 
-def _bytes(tensor: Tensor) -> NDArray[np.uint8]:
+def _bytes(tensor: Tensor) -> bytes:
     flat = tensor.contiguous().flatten().view(torch.uint8) if tensor.numel() else torch.empty(0, dtype=torch.uint8)
-    return flat.numpy()
+    return flat.numpy().tobytes()
