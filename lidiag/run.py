@@ -23,6 +23,7 @@ from lidiag.bench import Bench
 from lidiag.dataset import DataOptions, Dataset
 from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
+from lidiag.files import sha256
 from lidiag.findings import Findings
 from lidiag.gate import judge
 from lidiag.measurement import Skip
@@ -117,8 +118,11 @@ def run(request: Request, watch: Watch) -> Report:
     datasets = [_limited(_dataset(name, request), request) for name in names]
     stages.done("load data")
     used = tuple(SuiteUsed(name=suite.name, version=suite.version, digest=suite.digest) for suite in suites)
-    _refuse_another_runs_folder(request, adapter, used)
     store = Store(default_root())
+    there = _own_report(request, adapter, used)
+    if there and _is_finished(there, request, datasets, _environment(request, adapter, store)):
+        watch.remark(f"{request.out} holds this very run, finished before: nothing is measured again")
+        return there
     encoder = Encoder(adapter, store, request.batch_size, request.device)
     data: list[DataUsed] = []
     results: list[Result] = []
@@ -295,14 +299,13 @@ def _commit() -> str | None:
         return None
 
 
-def _refuse_another_runs_folder(request: Request, adapter: Adapter, suites: tuple[SuiteUsed, ...]) -> None:
-    """Refuse a folder that holds the report of another model or suite; files that are not lidiag's do not matter."""
+def _own_report(request: Request, adapter: Adapter, suites: tuple[SuiteUsed, ...]) -> Report | None:
+    """Return the report that the folder holds, if any, refusing that of another model or suite; other files do not matter."""
     path = request.out / "report.json"
     if not path.exists():
-        return
+        return None
     there = read_report(path)
-    mine = (adapter.card.name, adapter.card.revision, suites)
-    if (there.model.name, there.model.revision, there.suites) != mine:
+    if (there.model.name, there.model.revision, there.suites) != (adapter.card.name, adapter.card.revision, suites):
         asked = ", ".join(suite.name for suite in suites)
         other = ", ".join(suite.name for suite in there.suites)
         raise LidiagError(
@@ -310,3 +313,16 @@ def _refuse_another_runs_folder(request: Request, adapter: Adapter, suites: tupl
             f"{adapter.card.name} ({adapter.card.revision[:12]}) on {asked}.",
             "Name another folder with --out, or remove that one.",
         )
+    return there if there.model == adapter.card else None
+
+
+def _is_finished(there: Report, request: Request, datasets: Sequence[Dataset], now: Environment) -> bool:
+    """Tell whether a report is what this run would make: same data, seed, plan and code, all measured, its values whole."""
+    code = now.git is None or not now.git.endswith("+")  # a checkout with changes may measure something else today
+    same = (there.lidiag, there.seed, there.limit) == (lidiag.__version__, request.seed, request.limit)
+    data = [(used.name, used.fingerprint) for used in there.data] == [(dataset.name, dataset.fingerprint) for dataset in datasets]
+    plan = {**there.environment.plan, "notes": []}
+    environment = there.environment.model_copy(update={"plan": plan}) == now
+    whole = "broken" not in {result.status for result in there.results}
+    file = request.out / there.values.file
+    return code and same and data and environment and whole and file.exists() and sha256(file) == there.values.sha256

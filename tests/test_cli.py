@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lidiag import report as reports
+from lidiag import run as runs
 from lidiag.cli import main
 
 
@@ -118,6 +119,20 @@ def test_the_same_command_again_gives_the_same_report_and_values(folder, finishe
     fresh = lidiag("run", "--data", "data", "--suite", "smoke", "--out", "fresh", cwd=folder, LIDIAG_CACHE=str(folder / "cache2"))
     assert fresh.returncode == 0
     assert without_times((folder / "fresh" / "report.json").read_text()) == without_times(first)
+
+
+def test_a_finished_run_is_measured_again_only_where_something_differs(folder, finished, monkeypatch):
+    for code, again in (("0" * 40, False), ("0" * 40 + "+", True), ("1" * 40, True), ("1" * 40, False)):
+        monkeypatch.setattr(runs, "_commit", lambda code=code: code)
+        if code == "0" * 40:
+            lidiag("run", "--data", "data", "--suite", "smoke", "--out", "twice", cwd=folder)
+        done = lidiag("run", "--data", "data", "--suite", "smoke", "--out", "twice", cwd=folder)
+        assert done.returncode == 0
+        assert ("finished before" not in done.stderr) == again
+    (folder / "twice" / "values.parquet").write_bytes(b"damaged")
+    mended = lidiag("run", "--data", "data", "--suite", "smoke", "--out", "twice", cwd=folder)
+    assert "finished before" not in mended.stderr
+    assert (folder / "twice" / "values.parquet").read_bytes() != b"damaged"
 
 
 def test_another_runs_folder_is_refused_and_left_as_it_was(folder, finished):
