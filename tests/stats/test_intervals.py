@@ -293,10 +293,29 @@ def test_a_crossed_interval_of_equal_seeds_is_that_of_the_queries():
     np.testing.assert_allclose(ends(crossed_interval(np.tile(queries, (3, 1)))), plain_t(queries))
 
 
-def test_a_crossed_interval_never_falls_below_either_source():
-    # By seed and by query nothing varies, and everything within: the difference of mean squares would be negative.
-    found = crossed_interval(np.array([[1.0, -1.0, 0.1], [-1.0, 1.0, 0.0]]))
-    assert found.high > 0.1
+@pytest.mark.parametrize("tilt", [np.array([[0.1], [-0.1]]), np.array([[0.1, 0.0, -0.2]])])
+def test_a_crossed_interval_never_falls_below_the_larger_source(tilt):
+    # Nearly all varies within, so that the difference of mean squares is below 0.
+    values = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]) + tilt
+    seeds, queries = 3 * values.mean(1).var(ddof=1), 2 * values.mean(0).var(ddof=1)
+    rest = ((values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()) ** 2).sum() / 2
+    larger = max(seeds, queries)
+    assert larger > seeds + queries - rest
+    reach = scipy_stats.t.ppf(0.975, max(1, larger**2 / (seeds**2 + queries**2 / 2 + rest**2 / 2))) * np.sqrt(larger / 6)
+    np.testing.assert_allclose(ends(crossed_interval(values)), [values.mean() - reach, values.mean() + reach])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_rounding_is_no_spread_and_a_spread_is_none_at_any_scale(scale):
+    rounded, spread = np.array([0.1 + 0.2, 0.3, 0.3]) * scale, np.array([0.1, 0.3, 0.4]) * scale
+    assert mean_interval(rounded).low is None
+    assert mean_interval(spread).low is not None
+    assert crossed_interval(np.stack([rounded, rounded])).low is None
+    assert crossed_interval(np.stack([spread, spread])).low is not None
+    assert ratio_interval(rounded, np.full(3, 0.7)).low is None
+    assert ratio_interval(spread, np.full(3, 0.7)).low is not None
+    assert ratio_interval(np.ones(3), spread).low is not None
+    assert ratio_interval(np.array([1.0, 2.0]), np.array([1e-14, 1.0]) * scale).no_interval == "one unit holds the whole base"
 
 
 def test_one_seed_gives_no_crossed_interval():
