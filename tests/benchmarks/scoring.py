@@ -47,7 +47,7 @@ def main() -> int:
         "lidiag, maxsim + argmax + topk(4) + softmax(0.1)": lambda: ours(queries, documents, EVERY_POOLING),
         "the same, states kept": lambda: ours(queries, documents, EVERY_POOLING, tokens=True),
     }
-    found = peers(queries, documents)
+    found = {name: scorer for name, scorer in peers(queries, documents).items() if name not in arguments.without}
     for name, scorer in found.items():
         if scorer is None:
             console.print(f"{name} is not installed: left out")
@@ -72,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vectors", type=Path, help="a folder with queries.safetensors and documents.safetensors")
     parser.add_argument("--model", help="a sentence-transformers MultiVectorEncoder, with --data")
     parser.add_argument("--data", type=Path, help="a BEIR folder")
+    parser.add_argument("--without", nargs="*", default=[], metavar="PEER", help="peers to leave out")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
