@@ -17,8 +17,9 @@ from lidiag import kernels
 from lidiag.multivector import MultiVectors, blocks
 from lidiag.pooling import MaxSim, MaxState, Mean, MeanState, Pooling, Softmax, SoftState, TopK, TopState
 
-# Rows a power of two apart share their places in the cache: a row is this much longer than it must be.
-_PAD = 16
+# A row of similarities begins at a cache line, 16 floats, and no row lies a power of two from the next: those share their
+# places in the cache.
+_LINE = 16
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class FusedPass:
     def _work(self, waiting: SimpleQueue[tuple[int, int]], tokens: Tensor, offsets: NDArray[np.int64], parts: Sequence[_Part]) -> None:
         bounds, layout = self._bounds, self._layout
         widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
-        similarities = torch.empty(int(widest), len(tokens) + _PAD)
+        similarities = torch.empty(int(widest), (len(tokens) // _LINE + 2) * _LINE)
         one_document = np.empty((layout.planes, 1, len(tokens)), np.float32)
         ks, temperatures = np.array(layout.ks, np.int64), np.array(layout.temperatures, np.float64)
         while True:

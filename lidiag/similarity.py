@@ -48,7 +48,7 @@ class Tiling:
     A block holds whole queries and whole documents: it exceeds the bounds by less than one query, or is one long document.
     """
 
-    query_tokens: int = 2048
+    query_tokens: int = 3072
     document_tokens: int = 256
     floats: int = 2**27
 

@@ -26,14 +26,19 @@ from lidiag.multivector import MultiVectors
 
 # What is promised: at least 65 % of the product's rate and 4 times the fastest peer, for MaxSim.
 RATE, TIMES = 0.65, 4.0
+LONGEST = 32  # vectors of a query
 SAMPLE = 5  # queries held against float64
 
 
 def main() -> int:
     arguments = _arguments()
-    console = Console(width=140)
+    console = Console(width=150)
     queries, documents, what = _vectors(arguments)
-    queries = queries.select(range(min(arguments.queries, len(queries))))
+    short = (queries.lengths <= LONGEST).nonzero().flatten()
+    console.print(
+        f"{len(queries) - len(short)} queries of more than {LONGEST} vectors are left out: maxsim-cpu 0.1.0 reads foreign memory there"
+    )
+    queries = queries.select(short[: arguments.queries])
     console.print(
         f"{what}: {len(queries)} queries ({len(queries.vectors):,} vectors) x {len(documents):,} documents ({len(documents.vectors):,} vectors) "
         f"of {queries.dim} dimensions; {torch.get_num_threads()} threads, {arguments.rounds} rounds"
