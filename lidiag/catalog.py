@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lidiag.probe import Probe
 
 _PACKAGE = Path(__file__).parent
+_PLACEHOLDERS = frozenset({"NAME", "TASK"})  # what a listing writes for any name
 _NAME = re.compile(r"(?:(?P<kind>[A-Za-z][A-Za-z0-9_-]*):)?(?P<name>[^?@]*)(?:@(?P<revision>[^?@]+))?(?:\?(?P<parameters>.*))?", re.DOTALL)
 
 
@@ -170,16 +171,55 @@ def dataset(text: str, options: DataOptions) -> Dataset:
     Raises:
         LidiagError: there is none of that name, or it is not valid.
     """
-    name = Name.parse(text)
+    name, kind = _dataset_kind(text)
     options = dataclasses.replace(options, parameters=name.parameters, revision=name.revision)
+    return _dataset(kind).load(name.name, options)
+
+
+def members(text: str) -> list[str]:
+    """Return the names of the collections that a name stands for: those of a benchmark, else the name itself. Needs no data.
+
+    Raises:
+        LidiagError: there is none of that name.
+    """
+    from lidiag.dataset import DataOptions  # noqa: PLC0415 - `lidiag --help` needs no collections
+
+    name, kind = _dataset_kind(text)
+    module = _dataset(kind)
+    if not hasattr(module, "members"):
+        return [text]
+    return module.members(name.name, DataOptions(parameters=name.parameters, revision=name.revision))
+
+
+def parts(text: str) -> list[Any] | None:
+    """Return what a benchmark's name stands for, each with its place on the hub and its revision; None for other collections.
+
+    Raises:
+        LidiagError: there is none of that name.
+    """
+    from lidiag.dataset import DataOptions  # noqa: PLC0415 - as above
+
+    name, kind = _dataset_kind(text)
+    module = _dataset(kind)
+    if not hasattr(module, "parts"):
+        return None
+    return module.parts(name.name, DataOptions(parameters=name.parameters, revision=name.revision))
+
+
+def _dataset_kind(text: str) -> tuple[Name, str]:
+    """Take a collection's name apart, and say which kind it is: the one named, `beir` for a folder, or the one that lists it."""
+    name = Name.parse(text)
     if name.kind is not None:
         kind = name.kind.replace("-", "_")
         if kind not in _dataset_kinds():
             raise unknown("kind of dataset", name.kind, map(_dashed, _dataset_kinds()), "`lidiag list datasets`")
-        return _dataset(kind).load(name.name, options)
+        return name, kind
     if Path(name.name).expanduser().exists():
-        return _dataset("beir").load(name.name, options)
-    raise unknown("dataset", text, dataset_names(), "`lidiag list datasets`, or name a folder in the BEIR layout")
+        return name, "beir"
+    listing = [kind for kind in _dataset_kinds() if name.name in _listed(_dataset(kind)) and name.name not in _PLACEHOLDERS]
+    if len(listing) != 1:
+        raise unknown("dataset", text, dataset_names(), "`lidiag list datasets`, or name a folder in the BEIR layout")
+    return name, listing[0]
 
 
 def _folder(name: str) -> Path:
@@ -205,8 +245,9 @@ def _adapter(kind: str) -> ModuleType:
 
 
 def _dataset_kinds() -> list[str]:
-    kinds = [path.stem for path in (_PACKAGE / "datasets").glob("[!_]*.py")]
-    return sorted({kind for kind in kinds if hasattr(_module("datasets", kind), "load")} | _plugins("lidiag.datasets").keys())
+    # Beside the kinds lie the files that they share; read, not imported, which would load what no one asked for.
+    files = [path for path in (_PACKAGE / "datasets").glob("[!_]*.py") if "\ndef load(" in path.read_text(encoding="utf-8")]
+    return sorted({path.stem for path in files} | _plugins("lidiag.datasets").keys())
 
 
 def _dataset(kind: str) -> ModuleType:

@@ -8,20 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lidiag import hub
 from lidiag.adapter import LoadOptions
 from lidiag.errors import LidiagError
 from lidiag.files import sha256
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# An unreachable hub is retried for minutes by its own client; a look-up answers within a second or not at all.
-_HUB_SECONDS = 4.0
 # Of a config: real ones stay below 100 kB, an index of shards below 5 MB.
 _JSON_BYTES = 2**24
 _CONFIGS = ["*config*.json", "modules.json", "artifact.metadata"]
@@ -81,7 +79,7 @@ def snapshot(name: str, options: LoadOptions, *, weights: bool = True) -> Path:
             f"Name the 40 hex digits of the commit that you have read: {name}@COMMIT.",
         )
     offline = options.offline or constants.is_offline_mode()
-    unreachable = None if offline else _cause_of_silence(name, options.revision)
+    unreachable = None if offline else hub.silence(name, options.revision, "model")
     patterns = (_FILES + (["*.py"] if options.trust_remote_code else [])) if weights else _CONFIGS
     try:
         path = snapshot_download(
@@ -96,47 +94,6 @@ def snapshot(name: str, options: LoadOptions, *, weights: bool = True) -> Path:
     except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
         raise LidiagError(f"{name} cannot be downloaded: {_first_line(error)}", "Check the name, the connection and the disk.") from error
     return Path(path)
-
-
-def _cause_of_silence(name: str, revision: str | None) -> str | None:
-    """Ask the hub for the model; return why there is no answer, or None when there is one.
-
-    Raises:
-        LidiagError: the hub answers that there is no such model or revision, or none for this user.
-    """
-    from huggingface_hub import HfApi  # noqa: PLC0415 - models only
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError  # noqa: PLC0415 # pyright: ignore[reportPrivateImportUsage]
-
-    answer: list[Exception | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS)
-            answer.append(None)
-        except (HfHubHTTPError, HTTPError, OSError) as error:
-            answer.append(error)
-
-    # A name server that does not answer is outside every time-out of the client; a thread can be left behind.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_HUB_SECONDS)
-    if not answer:
-        return f"no answer within {_HUB_SECONDS:g} s"
-    match answer[0]:
-        case None:
-            return None
-        case GatedRepoError():
-            raise LidiagError(f"{name} is gated on the hub.", "Accept its terms there and set HF_TOKEN.") from answer[0]
-        case RepositoryNotFoundError():
-            raise LidiagError(
-                f"There is no model {name} on the hub, or it is private.", "Check the spelling; for a private one set HF_TOKEN."
-            ) from answer[0]
-        case RevisionNotFoundError():
-            raise LidiagError(
-                f"{name} has no revision {revision} on the hub.", "Name a commit, a tag or a branch that exists."
-            ) from answer[0]
-        case error:
-            return _first_line(error)
 
 
 def content_revision(folder: Path) -> str:

@@ -41,6 +41,7 @@ def run(
     suite: Annotated[list[str] | None, typer.Option(help="A suite's name or TOML file; repeatable.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="[kind:]name or a folder in the BEIR layout; repeatable.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Take questions and judgements from this folder.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="A local mirror of the hub: a folder that holds its org/name as folders.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default: lidiag-runs/MODEL/SUITE.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every draw.", min=0)] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; default: the best there is.")] = None,
@@ -76,6 +77,7 @@ def run(
         data=tuple(data or ()),
         out=out or _default_folder(model, suites),
         queries=queries,
+        data_dir=data_dir,
         seed=seed,
         device=checked_device(device) if device else best_device(),
         dtype=_dtype(dtype),
@@ -137,7 +139,7 @@ def list_datasets() -> None:
         typer.echo(name)
 
 
-describing = typer.Typer(help="Describe a probe.", no_args_is_help=True, rich_markup_mode=None)
+describing = typer.Typer(help="Describe a probe or a dataset.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(describing, name="describe")
 
 
@@ -148,6 +150,26 @@ def describe_probe(name: str) -> None:
     from lidiag.description import describe
 
     typer.echo(describe(catalog.probe_class(name)))
+
+
+@describing.command("dataset")
+def describe_dataset(
+    name: Annotated[str, typer.Argument(help="[kind:]name or a folder.")],
+    data_dir: Annotated[Path | None, typer.Option(help="A local mirror of the hub.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say what a name stands for: a benchmark's tasks with the revisions that are pinned (no data needed), or what a collection holds."""
+    offline = _offline(asked=False)
+    from lidiag import catalog, description
+    from lidiag.dataset import DataOptions
+    from lidiag.terminal import safe
+
+    parts = catalog.parts(name)
+    if parts is None:
+        about = description.of_dataset(catalog.dataset(name, DataOptions(offline=offline, data_dir=data_dir)))
+    else:
+        about = description.of_parts(parts)
+    typer.echo(json.dumps(about, indent=1) if as_json else safe(description.table(about)))
 
 
 @app.command()

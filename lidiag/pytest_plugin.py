@@ -27,7 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lidiag-model", metavar="MODEL", help="measure this model: [adapter:]name[@revision], or a folder")
     group.addoption("--lidiag-report", metavar="RUN", help="judge this report, or folder of a run, instead of measuring")
     group.addoption("--lidiag-suite", metavar="SUITE", default="robustness", help="a suite's name or TOML file")
-    group.addoption("--lidiag-data", metavar="DATA", action="append", help="[kind:]name or a folder; repeatable; default: the suite's")
+    group.addoption(
+        "--lidiag-data",
+        metavar="DATA",
+        action="append",
+        help="[kind:]name or a folder; repeatable; default: the suite's, else builtin:facts",
+    )
     group.addoption("--lidiag-gates", metavar="FILE", help="a TOML file of gates; default: the suite's own")
     group.addoption("--lidiag-baseline", metavar="RUN", help="the report that the model may not fall behind")
     group.addoption("--lidiag-limit", metavar="N", type=int, help="use N queries only")
@@ -108,9 +113,13 @@ class _Run:
             raise pytest.UsageError("--lidiag-gates has regressions: name what to compare with by --lidiag-baseline.")
         return there.gates, there.regressions
 
-    @property
+    @cached_property
     def data(self) -> tuple[str, ...]:
-        return tuple(self.config.getoption("--lidiag-data") or self.suite.data)
+        """The collections; the items are made before the model is loaded, so it has no say in them."""
+        from lidiag import catalog  # noqa: PLC0415
+
+        names = self.config.getoption("--lidiag-data") or self.suite.data or ("builtin:facts",)
+        return tuple(dict.fromkeys(member for name in names for member in catalog.members(name)))
 
     @cached_property
     def folder(self) -> Path:
@@ -141,7 +150,7 @@ class _Run:
         request = Request(
             model=str(option("--lidiag-model")),
             suites=(self.suite_name,),
-            data=tuple(option("--lidiag-data") or ()),
+            data=self.data,
             out=out,
             device=option("--lidiag-device") or best_device(),
             limit=option("--lidiag-limit"),

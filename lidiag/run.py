@@ -8,7 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import lidiag
 from lidiag import battery, catalog, values
 from lidiag.adapter import Adapter, LoadOptions
 from lidiag.bench import Bench
+from lidiag.choice import choose
 from lidiag.dataset import DataOptions, Dataset
 from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
@@ -47,6 +48,7 @@ class Request:
     data: tuple[str, ...]
     out: Path
     queries: Path | None = None
+    data_dir: Path | None = None
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
@@ -60,8 +62,8 @@ class Request:
 class _Stages:
     """Seconds by stage."""
 
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    _since: float = dataclasses.field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter)
 
     def done(self, stage: str) -> None:
         now = time.perf_counter()
@@ -114,8 +116,7 @@ def run(request: Request, watch: Watch) -> Report:
     adapter = catalog.model(request.model, _load_options(request))
     _refuse_random_weights(adapter)
     stages.done("load model")
-    names = list(dict.fromkeys(request.data)) or list(dict.fromkeys(name for suite in suites for name in suite.data))
-    datasets = [_limited(_dataset(name, request), request) for name in names]
+    datasets = _datasets(suites, adapter, request, watch)
     stages.done("load data")
     used = tuple(SuiteUsed(name=suite.name, version=suite.version, digest=suite.digest) for suite in suites)
     store = Store(default_root())
@@ -130,6 +131,13 @@ def run(request: Request, watch: Watch) -> Report:
     for dataset in datasets:
         try:
             bench = _bench(dataset, encoder, request, watch)
+        except LidiagError as error:
+            if len(datasets) == 1:
+                raise
+            watch.remark(f"{dataset.name} cannot be measured, the others go on: {error}")
+            data.append(_unused(dataset, error))
+            results += [battery.Outcome(probe, "broken", str(error), 0.0, Findings(())).result(dataset.name) for probe in probes]
+            continue
         except Skip as skip:
             data.append(_used(dataset, None))
             results += [battery.Outcome(probe, "skipped", str(skip), 0.0, Findings(())).result(dataset.name) for probe in probes]
@@ -192,8 +200,53 @@ def _refuse_random_weights(adapter: Adapter) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Unusable(Dataset):
+    """A collection that could not be had: gated, missing or faulty. It holds nothing, and breaks where it is to be encoded."""
+
+    cause: LidiagError = field(kw_only=True)
+
+
+def _datasets(suites: Sequence[Suite], adapter: Adapter, request: Request, watch: Watch) -> list[Dataset]:
+    """Load what is to be measured; a collection that cannot be had is left out of nothing but its own step.
+
+    Raises:
+        LidiagError: a name is unknown, not one of them can be had, or two have the same name.
+    """
+    choice = choose(request.data, suites, adapter.card)
+    names = list(dict.fromkeys(member for name in choice.names for member in catalog.members(name)))
+    if choice.why:
+        watch.remark(choice.why[0].upper() + choice.why[1:])
+    found: list[Dataset] = []
+    for name in names:
+        if len(names) > 1:
+            watch.remark(f"Loading {name}")
+        try:
+            found.append(_limited(_dataset(name, request), request))
+        except LidiagError as error:
+            found.append(Unusable(name, (), (), {}, cause=error))
+    causes = [dataset.cause for dataset in found if isinstance(dataset, Unusable)]
+    if len(causes) == len(found) and choice.why:
+        raise LidiagError(
+            f"None of the collections of {', '.join(choice.names)} can be had, and {choice.why}. The first: {causes[0].what}",
+            "Name your own with --data FOLDER, a mirror of the hub with --data-dir FOLDER, or what needs no download: --data builtin:facts.",
+        ) from causes[0]
+    if len(causes) == len(found):
+        raise causes[0]
+    _refuse_equal_names([dataset.name for dataset in found])
+    return found
+
+
+def _refuse_equal_names(names: Sequence[str]) -> None:
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise LidiagError(
+            f"Two of the collections are named {twice!r}, and a report tells them apart by their names.",
+            "Rename one folder, or run them one by one.",
+        )
+
+
 def _dataset(name: str, request: Request) -> Dataset:
-    dataset = catalog.dataset(name, DataOptions(offline=request.offline))
+    dataset = catalog.dataset(name, DataOptions(offline=request.offline, data_dir=request.data_dir))
     if request.queries is None:
         return dataset
     from lidiag.datasets import beir  # noqa: PLC0415 - needed for --queries alone
@@ -220,6 +273,8 @@ def _limited(dataset: Dataset, request: Request) -> Dataset:
 
 def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -> Bench:
     """Encode a collection; raise Skip where the model cannot read its documents."""
+    if isinstance(dataset, Unusable):
+        raise dataset.cause
     card = encoder.adapter.card
     if not dataset.modalities & set(card.modalities):
         mine, theirs = " and ".join(card.modalities), " and ".join(sorted(dataset.modalities)) or "empty"
@@ -266,6 +321,22 @@ def _used(dataset: Dataset, bench: Bench | None) -> DataUsed:
         document_vectors=len(bench.documents.vectors) if bench else 0,
         query_vectors=len(bench.queries.vectors) if bench else 0,
         notes=dataset.notes,
+    )
+
+
+def _unused(dataset: Dataset, cause: LidiagError) -> DataUsed:
+    """Say of a collection that it broke before anything was measured on it."""
+    return DataUsed(
+        name=dataset.name,
+        revision=dataset.revision,
+        fingerprint="",
+        documents=len(dataset.documents),
+        queries=0,
+        left_out={"broken": len(dataset.queries)},
+        empty_documents=0,
+        document_vectors=0,
+        query_vectors=0,
+        notes=(f"broken: {cause.what}",),
     )
 
 

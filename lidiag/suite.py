@@ -32,7 +32,7 @@ class Suite(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     version: int = Field(ge=1)
     description: str
-    data: tuple[str, ...] = Field(("builtin:facts",), description="the collections it runs on where none is named")
+    data: tuple[str, ...] = Field((), description="the collections it runs on where none is named; without any, the model decides")
     steps: tuple[Step, ...] = Field(min_length=1)
     gates: tuple[Gate, ...] = ()
 

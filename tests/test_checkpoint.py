@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save_file
 
-from lidiag import checkpoint
+from lidiag import checkpoint, hub
 from lidiag.adapter import LoadOptions
 from lidiag.errors import LidiagError
 
@@ -74,7 +74,7 @@ def test_a_cached_model_is_found_offline_by_its_commit():
 
 @pytest.mark.usefixtures("cache")
 def test_an_unreachable_hub_leaves_the_cache(monkeypatch):
-    monkeypatch.setattr(checkpoint, "_cause_of_silence", lambda *_: "ConnectError: no route")
+    monkeypatch.setattr(hub, "silence", lambda *_: "ConnectError: no route")
     monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
     assert checkpoint.find("org/known", LoadOptions()).revision == COMMIT
     with pytest.raises(LidiagError, match=r"org/other is not in the local cache, and the hub cannot be reached \(ConnectError: no route\)"):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
+from lidiag import hub
 from lidiag.dataset import DataOptions, Dataset
-from lidiag.datasets import columns, hub
+from lidiag.datasets import columns, mirror
 from lidiag.errors import LidiagError, unknown
 
 COLLECTIONS = {"nanobeir": "NanoBEIR", "vidore-v1": "ViDoRe(v1)", "vidore-v2": "ViDoRe(v2)", "vidore-v3": "ViDoRe(v3)"}
@@ -23,18 +25,43 @@ def names() -> list[str]:
     return [*COLLECTIONS, "TASK"]
 
 
-def members(name: str, options: DataOptions) -> list[str]:
-    """Return the names that a name stands for, each of one subset and one split; `?subset=` and `?split=` keep those alone.
+@dataclass(frozen=True)
+class Part:
+    """One subset and split of one task, as mteb pins it."""
+
+    name: str
+    hub: str  # org/name of the data
+    revision: str
+    main_score: str
+    languages: tuple[str, ...]
+
+
+def parts(name: str, options: DataOptions) -> list[Part]:
+    """Return what a name stands for, each of one subset and one split; `?subset=` and `?split=` keep those alone.
 
     Needs no data and asks no hub.
 
     Raises:
-        LidiagError: there is no such task or collection, or none of its tasks has that subset or split.
+        LidiagError: there is no such task or collection, or none of its tasks has that subset, split or revision.
     """
     import mteb  # noqa: PLC0415 - seconds to import
 
     tasks = list(mteb.get_benchmark(COLLECTIONS[name]).tasks) if name in COLLECTIONS else _tasks(name)
-    return [f"mteb:{_named(task, *part)}" for task, part in _parts(tasks, name, options)]
+    return [
+        Part(
+            name=f"mteb:{_named(task, *part)}",
+            hub=task.metadata.dataset["path"],
+            revision=task.metadata.dataset["revision"],
+            main_score=task.metadata.main_score,
+            languages=tuple(task.metadata.hf_subsets_to_langscripts[part[0]]),
+        )
+        for task, part in _parts(tasks, name, options)
+    ]
+
+
+def members(name: str, options: DataOptions) -> list[str]:
+    """Return the names of what a name stands for; see `parts`."""
+    return [part.name for part in parts(name, options)]
 
 
 def load(name: str, options: DataOptions) -> Dataset:
@@ -75,14 +102,12 @@ def task(name: str, options: DataOptions) -> tuple[Any, str, str]:
         LidiagError: there is no such task, subset or split, more than one is meant, the task is not one of retrieving texts
             or pages by a text, or its data cannot be had.
     """
-    parts = _parts(_tasks(name), name, options)
-    if len(parts) > 1:
-        some = ", ".join(f"mteb:{_named(one, *part)}" for one, part in parts[:3])
-        raise LidiagError(f"mteb:{name} has {len(parts)} parts: {some}{', ...' if len(parts) > 3 else ''}.", "Name one of them.")  # noqa: PLR2004
-    [(found, (subset, split))] = parts
-    if options.revision not in {None, found.metadata.dataset["revision"]}:
-        pinned = found.metadata.dataset["revision"]
-        raise LidiagError(f"mteb pins {name} to revision {pinned}, not {options.revision}.", "Leave the revision out.")
+    found_parts = _parts(_tasks(name), name, options)
+    if len(found_parts) > 1:
+        some = ", ".join(f"mteb:{_named(one, *part)}" for one, part in found_parts[:3])
+        more = ", ..." if len(found_parts) > 3 else ""  # noqa: PLR2004 - three are enough
+        raise LidiagError(f"mteb:{name} has {len(found_parts)} parts: {some}{more}.", "Name one of them.")
+    [(found, (subset, split))] = found_parts
     found.hf_subsets = [subset]
     _fetch(found.filter_eval_splits([split]), options)
     return found, subset, split
@@ -109,6 +134,9 @@ def _tasks(name: str) -> list[Any]:
 def _parts(tasks: list[Any], name: str, options: DataOptions) -> list[tuple[Any, tuple[str, str]]]:
     options.require(f"mteb:{name}", ("subset", "split"), revision=True)
     subset, split = options.parameters.get("subset"), options.split or options.parameters.get("split")
+    pinned = {one.metadata.dataset["revision"] for one in tasks}
+    if options.revision is not None and pinned != {options.revision}:
+        raise LidiagError(f"mteb pins {name} to revision {', '.join(sorted(pinned))}, not {options.revision}.", "Leave the revision out.")
     every = [(one, (s, p)) for one in tasks for s in one.metadata.hf_subsets for p in one.metadata.eval_splits]
     found = [(one, (s, p)) for one, (s, p) in every if subset in {None, s} and split in {None, p}]
     if not found:
@@ -131,13 +159,13 @@ def _fetch(task_: Any, options: DataOptions) -> None:
     pinned = task_.metadata.dataset
     path, why = pinned["path"], None
     if options.data_dir is not None:
-        path = str(hub.mirrored(pinned["path"], options.data_dir))
+        path = str(mirror.mirrored(pinned["path"], options.data_dir))
         # A revision of a folder has no meaning, and the hub's loader would ask for it.
         task_.metadata = task_.metadata.model_copy(update={"dataset": pinned | {"path": path}})
     else:
-        why = "this run is offline" if options.offline else hub.silence(pinned["path"], pinned["revision"])
+        why = "this run is offline" if options.offline else hub.silence(pinned["path"], pinned["revision"], "dataset")
     try:
-        with hub.unasked() if why or options.data_dir else nullcontext():
+        with mirror.unasked() if why or options.data_dir else nullcontext():
             task_.load_data()
             task_.convert_v1_dataset_format_to_v2(num_proc=None)
     except (OSError, ValueError, KeyError, DatasetsError) as error:

@@ -10,8 +10,9 @@ from PIL import Image as PillowImage
 datasets = pytest.importorskip("datasets")
 Dataset, Image = datasets.Dataset, datasets.Image
 
+from lidiag import hub  # noqa: E402 - after the skip
 from lidiag.dataset import DataOptions  # noqa: E402 - after the skip
-from lidiag.datasets import hub, mteb  # noqa: E402
+from lidiag.datasets import mteb  # noqa: E402
 from lidiag.errors import LidiagError  # noqa: E402
 
 QUERIES = [{"_id": "q1", "text": "lift?"}, {"_id": "q2", "text": "drag?"}, {"_id": "q3", "text": "unjudged"}]
@@ -147,7 +148,7 @@ def test_a_hub_that_does_not_answer_is_given_up_within_seconds(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: time.sleep(30))
-    monkeypatch.setattr(hub, "_SECONDS", 0.2)
+    monkeypatch.setattr(hub, "SECONDS", 0.2)
     with pytest.raises(LidiagError, match=r"no answer within 0.2 s, and"):
         mteb.load("NanoSciFactRetrieval", DataOptions())
 
