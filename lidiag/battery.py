@@ -49,7 +49,6 @@ class Outcome:
             seconds=self.seconds,
             measurements=tuple(findings.measurements),
             findings=tuple(findings.findings),
-            claims=tuple(findings.claims),
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lidiag import stats
-from lidiag.measurement import Better, Claim, Coordinate, Finding, Measurement
+from lidiag.measurement import Better, Coordinate, Finding, Measurement
 
 Array = NDArray[np.float64]
 _ROUNDING = 1e-6  # sums of fp32 weights may pass 1 by so much
@@ -34,7 +34,6 @@ class Findings:
     clusters: NDArray[np.int64] | None = None
     measurements: list[Measurement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
     per_query: list[PerQuery] = field(default_factory=list)
 
     def mean(  # noqa: PLR0913 - mirrors Measurement

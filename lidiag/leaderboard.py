@@ -150,7 +150,7 @@ def _verify(place: Path, suites: Mapping[str, Suite]) -> Submission | str:
     results = [
         result.model_copy(update={
             "measurements": tuple(m for m in result.measurements if Key(result.dataset, result.probe, m.name, values.coordinates(m.at)) in kept),
-            "findings": (), "claims": (), "formulas": {},
+            "findings": (), "formulas": {},
         })
         for result in submission.report.results
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a probe says: measurements, findings and claims. No torch here."""
+"""What a probe says: measurements and findings. No torch here."""
 
 from __future__ import annotations
 
@@ -50,16 +50,6 @@ class Finding(_Said):
         default="note", description="fault: the vectors or weights are wrong, and no figure of this model means anything"
     )
     data: dict[str, object] = Field(default_factory=dict)
-
-
-class Claim(_Said):
-    """A published claim beside what was measured here."""
-
-    claim: str
-    source: str
-    published: str
-    measurement: str
-    verdict: str
 
 
 class Paper(_Said):

@@ -39,6 +39,7 @@ class Probe(Protocol):
     source: ClassVar[Paper | None]  # None: ours
     formulas: ClassVar[dict[str, str]]  # measurement name -> its definition, with its source where it has one
     primary: ClassVar[str]  # the measurement that a headline verdict is drawn from
+    # A probe with `needs_collection: ClassVar[bool] = False` makes its own data, and is measured once in a run over several.
 
     def measure(self, bench: Bench) -> Measuring:
         """Measure `bench`, asking for passes by yielding; raise Skip where the probe does not apply."""

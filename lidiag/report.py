@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lidiag.card import ModelCard
+from lidiag.claim import ClaimVerdict
 from lidiag.errors import LidiagError
 from lidiag.files import write_text
 from lidiag.gate import Judged, Status, Verdict
-from lidiag.measurement import Claim, Finding, Measurement
+from lidiag.measurement import Finding, Measurement
 from lidiag.suite import explain
 
 SCHEMA = 1
@@ -75,7 +76,6 @@ class Result(_Part):
     seconds: float
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
-    claims: tuple[Claim, ...] = ()
     formulas: dict[str, str] = Field(default_factory=dict, description="how each measurement is defined")
     source: str = Field("", description="where the measure comes from: a paper, or empty for ours")
 
@@ -107,6 +107,7 @@ class Report(_Part):
     environment: Environment
     results: tuple[Result, ...]
     gates: tuple[Verdict, ...]
+    claims: tuple[ClaimVerdict, ...] = Field((), description="what papers claim, beside what was measured")
     values: Values
     timings: dict[str, float] = Field(description="seconds by stage")
 

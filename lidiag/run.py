@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 import lidiag
-from lidiag import battery, catalog, values
+from lidiag import battery, catalog, claim, values
 from lidiag.adapter import Adapter, LoadOptions
 from lidiag.bench import Bench
 from lidiag.choice import choose
+from lidiag.claim import ClaimVerdict
 from lidiag.dataset import DataOptions, Dataset
 from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
@@ -143,10 +144,13 @@ def run(request: Request, watch: Watch) -> Report:
             results += [battery.Outcome(probe, "skipped", str(skip), 0.0, Findings(())).result(dataset.name) for probe in probes]
             continue
         stages.done("encode")
-        outcomes = battery.measure(probes, bench, watch)
+        outcomes = battery.measure([probe for probe in probes if not _stands(probe, results)], bench, watch)
         stages.done("probes")
         data.append(_used(dataset, bench))
         results += [outcome.result(dataset.name) for outcome in outcomes]
+        results += [
+            _elsewhere(probe, results).result(dataset.name) for probe in probes if probe.name not in {o.probe.name for o in outcomes}
+        ]
         said += [(dataset.name, outcome.probe.name, outcome.findings) for outcome in outcomes if outcome.status == "passed"]
     for note in dict.fromkeys(store.notes + store.repairs):
         watch.remark(note)
@@ -163,6 +167,7 @@ def run(request: Request, watch: Watch) -> Report:
         environment=_environment(request, adapter, store),
         results=tuple(_after_gates(result, gates) for result in results),
         gates=tuple(gates),
+        claims=tuple(_claims(suites, results, adapter.card.name)),
         values=values.write(request.out / "values.parquet", said),
         timings=stages.seconds,
     )
@@ -343,6 +348,23 @@ def _unused(dataset: Dataset, cause: LidiagError) -> DataUsed:
 def _after_gates(result: Result, gates: Sequence[Any]) -> Result:
     own = {gate.status for gate in gates if gate.probe == result.probe and gate.dataset == result.dataset}
     return result.model_copy(update={"status": "failed"}) if result.status == "passed" and "failed" in own else result
+
+
+def _stands(probe: Probe, results: Sequence[Result]) -> str:
+    """Return the collection under which the figures of a probe that needs none stand already."""
+    if getattr(probe, "needs_collection", True):
+        return ""
+    return next((result.dataset for result in results if result.probe == probe.name and result.status == "passed"), "")
+
+
+def _elsewhere(probe: Probe, results: Sequence[Result]) -> battery.Outcome:
+    reason = f"its figures do not depend on the collection, and stand under {_stands(probe, results)}"
+    return battery.Outcome(probe, "skipped", reason, 0.0, Findings(()))
+
+
+def _claims(suites: Sequence[Suite], results: Sequence[Result], model: str) -> list[ClaimVerdict]:
+    judged = [(result.dataset, result.judged()) for result in results]
+    return [verdict for suite in suites for said in suite.claims for verdict in claim.judge(said, judged, model)]
 
 
 def _environment(request: Request, adapter: Adapter, store: Store) -> Environment:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lidiag import claim, values
 from lidiag import report as reports
 from lidiag import samples as stored
-from lidiag import values
 from lidiag.errors import LidiagError
 from lidiag.gate import Verdict, judge
 from lidiag.measurement import Measurement
@@ -137,6 +137,9 @@ def _suite(report: Report, suites: Mapping[str, Suite]) -> Iterator[str]:
         judged = [judge(gate, [result.judged() for result in results.values()], data.name) for gate in suite.gates]
         if [_outcome(gate) for gate in judged] != [_outcome(gate) for gate in report.gates if gate.dataset == data.name]:
             yield f"its gates on {_shown(data.name)} are not the suite's, or do not follow from its measurements"
+    results = [(result.dataset, result.judged()) for result in report.results]
+    if [verdict for said in suite.claims for verdict in claim.judge(said, results, report.model.name)] != list(report.claims):
+        yield "its claims are not the suite's, or do not follow from its measurements"
 
 
 def _outcome(gate: Verdict) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lidiag.claim import Claim
 from lidiag.errors import LidiagError
 from lidiag.gate import Gate
 
@@ -25,7 +26,7 @@ class Step(BaseModel):
 
 
 class Suite(BaseModel):
-    """Steps and gates under a name and a version."""
+    """Steps, gates and claims under a name and a version."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +36,8 @@ class Suite(BaseModel):
     data: tuple[str, ...] = Field((), description="the collections it runs on where none is named; without any, the model decides")
     steps: tuple[Step, ...] = Field(min_length=1)
     gates: tuple[Gate, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    models: tuple[str, ...] = Field((), description="the checkpoints that the suite was written for")
 
     @property
     def digest(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tabulate import tabulate
 
 from lidiag.advice import advise, table
+from lidiag.claim import ClaimVerdict
 from lidiag.gate import Verdict
 from lidiag.measurement import Coordinate, Finding, Measurement
 from lidiag.report import Report, Result
@@ -49,6 +50,11 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
             yield ""
             yield from _result(result, everything=everything, several=len(report.data) > 1)
         yield from _advice(report, data.name)
+    if report.claims:
+        yield ""
+        yield "Published claims"
+        for claim in report.claims:
+            yield from _wrapped([claim_line(claim)], "  ")
     if report.gates:
         yield ""
         yield "Gates"
@@ -63,8 +69,6 @@ def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]
         return
     said = [finding for finding in result.findings if everything or _is_key(finding)]
     yield from _wrapped([_finding(finding) for finding in said], "  * ")
-    for claim in result.claims if everything else ():
-        yield from _wrapped([f"{claim.claim} Published: {claim.published}. Here: {claim.measurement}. {claim.verdict}."], "  = ")
     rows = list(result.measurements) if everything else _chosen(result)
     if rows:
         yield from _table(rows)
@@ -153,6 +157,15 @@ def gate_lines(gates: Iterable[Verdict]) -> Iterator[str]:
         )
         if gate.status == "failed":
             yield from _wrapped([gate.reason], "          ")
+
+
+def claim_line(claim: ClaimVerdict) -> str:
+    """Return a claim's outcome in words: the verdict, what was published and what was measured."""
+    what = f" ({claim.measured}{' on ' + claim.dataset if claim.dataset else ''}, n = {claim.n})" if claim.measured else ""
+    reach = "" if claim.low is None or claim.high is None else f", {number(claim.low)} to {number(claim.high)}"
+    here = "" if claim.value is None else f" Here: {number(claim.value)}{reach}{what}."
+    why = f": {claim.why}" if claim.why else ""
+    return f"{claim.verdict.upper()}{why}. {claim.claim} Published: {claim.published} ({claim.source}).{here}"
 
 
 def _wrapped(texts: Iterable[str], prefix: str) -> Iterator[str]:

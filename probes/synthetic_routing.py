@@ -54,6 +54,7 @@ class SyntheticRouting:
     seeds: int = 5
 
     name: ClassVar[str] = "synthetic-routing"
+    needs_collection: ClassVar[bool] = False
     version: ClassVar[int] = 1
     question: ClassVar[str] = "In a world made for it, where does training send its gradient, and what do longer documents cost?"
     source: ClassVar[Paper | None] = Paper(title="Spike Hijacking in Late-Interaction Retrieval", arxiv="2604.05253")
