@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lidiag.card import ModelCard
 from lidiag.gate import Judged
 from lidiag.measurement import Coordinate, Measurement
 
@@ -40,6 +41,7 @@ class Claim(BaseModel):
     op: Literal[">", "<", "near"] | None = None
     bound: float | None = None
     margin: float = Field(0.0, ge=0, description="how far from the bound is still near")
+    attention: Literal["causal", "bidirectional"] | None = Field(None, description="the kind of models it is about, by their card")
     models: tuple[str, ...] = Field((), description="the checkpoints it was published for; on another one it is measured but not tested")
     untested: str = Field("", description="why it cannot be tested, where it cannot")
 
@@ -65,7 +67,7 @@ class ClaimVerdict(Claim):
     n: int | None = None
 
 
-def judge(claim: Claim, results: Sequence[tuple[str, Judged]], model: str) -> list[ClaimVerdict]:
+def judge(claim: Claim, results: Sequence[tuple[str, Judged]], model: ModelCard) -> list[ClaimVerdict]:
     """Judge a claim by the results of (dataset, probe): once for every dataset on which its probe measured, at least once.
 
     `>` and `<`: holds where the whole interval lies on the claimed side of the bound, does not hold where it lies on the
@@ -91,11 +93,19 @@ def judge(claim: Claim, results: Sequence[tuple[str, Judged]], model: str) -> li
             verdicts.append(verdict("not tested", f"{claim.measured} was not measured", dataset))
         elif claim.untested:
             verdicts.append(verdict("not tested", claim.untested, dataset, found))
-        elif claim.models and model not in claim.models:
-            verdicts.append(verdict("not tested", f"published for {' and '.join(claim.models)}, and this is {model}", dataset, found))
+        elif other := _about_others(claim, model):
+            verdicts.append(verdict("not tested", other, dataset, found))
         else:
             verdicts.append(verdict(_word(claim, found), "" if found.low is not None else found.no_interval or "", dataset, found))
     return verdicts
+
+
+def _about_others(claim: Claim, model: ModelCard) -> str:
+    if claim.models and model.name not in claim.models:
+        return f"published for {' and '.join(claim.models)}, and this is {model.name}"
+    if claim.attention and model.attention != claim.attention:
+        return f"it is about {claim.attention} models, and this one's attention is {model.attention}"
+    return ""
 
 
 def _word(claim: Claim, found: Measurement) -> Word:

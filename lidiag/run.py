@@ -20,6 +20,7 @@ import lidiag
 from lidiag import battery, catalog, claim, values
 from lidiag.adapter import Adapter, LoadOptions
 from lidiag.bench import Bench
+from lidiag.card import ModelCard
 from lidiag.choice import choose
 from lidiag.claim import ClaimVerdict
 from lidiag.dataset import DataOptions, Dataset
@@ -167,7 +168,7 @@ def run(request: Request, watch: Watch) -> Report:
         environment=_environment(request, adapter, store),
         results=tuple(_after_gates(result, gates) for result in results),
         gates=tuple(gates),
-        claims=tuple(_claims(suites, results, adapter.card.name)),
+        claims=tuple(_claims(suites, results, adapter.card)),
         values=values.write(request.out / "values.parquet", said),
         timings=stages.seconds,
     )
@@ -362,7 +363,7 @@ def _elsewhere(probe: Probe, results: Sequence[Result]) -> battery.Outcome:
     return battery.Outcome(probe, "skipped", reason, 0.0, Findings(()))
 
 
-def _claims(suites: Sequence[Suite], results: Sequence[Result], model: str) -> list[ClaimVerdict]:
+def _claims(suites: Sequence[Suite], results: Sequence[Result], model: ModelCard) -> list[ClaimVerdict]:
     judged = [(result.dataset, result.judged()) for result in results]
     return [verdict for suite in suites for said in suite.claims for verdict in claim.judge(said, judged, model)]
 

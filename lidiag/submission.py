@@ -138,7 +138,7 @@ def _suite(report: Report, suites: Mapping[str, Suite]) -> Iterator[str]:
         if [_outcome(gate) for gate in judged] != [_outcome(gate) for gate in report.gates if gate.dataset == data.name]:
             yield f"its gates on {_shown(data.name)} are not the suite's, or do not follow from its measurements"
     results = [(result.dataset, result.judged()) for result in report.results]
-    if [verdict for said in suite.claims for verdict in claim.judge(said, results, report.model.name)] != list(report.claims):
+    if [verdict for said in suite.claims for verdict in claim.judge(said, results, report.model)] != list(report.claims):
         yield "its claims are not the suite's, or do not follow from its measurements"
 
 

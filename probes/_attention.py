@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lidiag.bench import Bench
 from lidiag.findings import Findings
-from lidiag.measurement import Claim, Skip
+from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 
 if TYPE_CHECKING:
@@ -48,27 +48,6 @@ def say_attention(bench: Bench, drawn: Sequence[int], pairs: Sequence[Pairs], fo
         found.warn("attention", f"{text} Its configuration says {stated}.", **known)
     else:
         found.say("attention", text, **known)
-
-
-def claim_causal_bias(bench: Bench, found: Findings) -> None:
-    """Set the paper's claim for causal models beside what was measured for MaxSim."""
-    inferred = next(finding.data["inferred"] for finding in found.findings if finding.name == "attention")
-    falls = [m for m in found.measurements if m.name == "fall_share" and m.at["pooling"] == "maxsim"]
-    if not falls:
-        return
-    if inferred != "causal":
-        verdict = f"does not apply: {bench.adapter.card.name} is not found to be causal"
-    else:
-        verdict = "holds for every pair" if all(m.value == 0 for m in falls) else "does not hold for every pair"
-    found.claims.append(
-        Claim(
-            claim="A causal late-interaction model's score can only grow when text is appended.",
-            source="Working Notes on Late Interaction Dynamics (arXiv 2603.26259), abstract: the theoretical length bias of causal models",
-            published="holds in practice; no number is known",
-            measurement="; ".join(f"fall_share {m.value:.3f} with {m.at['filler']} text" for m in falls),
-            verdict=verdict,
-        )
-    )
 
 
 def _few(bench: Bench, drawn: Sequence[int]) -> list[int]:

@@ -17,7 +17,7 @@ from lidiag.multivector import MultiVectors
 from lidiag.pooling import Pooling
 from lidiag.similarity import Needs
 
-from ._attention import claim_causal_bias, say_attention
+from ._attention import say_attention
 from ._lengths import mean
 from ._texts import neutral
 
@@ -75,7 +75,6 @@ class TextGrowth:
             return
         for filler, kept in pairs.items():
             self._compare(filler, kept, found)
-        claim_causal_bias(self._bench, found)
         found.say("text space", self._summary(found, len(pairs["neutral"].words)))
 
     def _refuse(self) -> None:

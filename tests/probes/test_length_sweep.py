@@ -218,14 +218,12 @@ def test_a_causal_encoder_is_found_and_maxsim_never_falls(filler):
     assert by_text(found, "fall_share", filler).value == 0
     assert by_text(found, "rise_share", filler).value > 0.5
     assert by_text(found, "recontextualisation", filler).value == pytest.approx(0, abs=1e-6)
-    assert [claim.verdict for claim in found.claims] == ["holds for every pair"]
 
 
 def test_a_bidirectional_encoder_is_found_and_maxsim_may_fall():
     found = measure("length-sweep", text_bench(bidirectional), texts=20)
     assert said(found, "attention")[0].data["inferred"] == "bidirectional"
     assert by_text(found, "fall_share", "neutral").value > 0
-    assert "does not apply" in found.claims[0].verdict
 
 
 @pytest.mark.parametrize("encode", [causal, bidirectional])
