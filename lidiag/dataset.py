@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from lidiag.card import ModelCard
 from lidiag.errors import LidiagError, unknown
 
 if TYPE_CHECKING:
@@ -115,13 +116,47 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What a benchmark's own code counted of one ranking of a collection.
+
+    `main` is the metric that the benchmark is ranked by and `value` what it came to, as the benchmark rounds it, over `queries`
+    queries. `by_query` holds what it counted query by query: metric, then query id. `record` is plain JSON, all that a file of
+    the benchmark's results says of it.
+    """
+
+    by: str
+    main: str
+    value: float
+    queries: int
+    by_query: Mapping[str, Mapping[str, float]]
+    record: Mapping[str, object]
+
+
+class Benchmark(Protocol):
+    """Where a collection is part of a benchmark that counts by its own code: that code.
+
+    `queries` are all that it counts; `depth` is how many documents of each it looks at; `candidates` are the ones to be ranked,
+    by query id, where it ranks given candidates and not the whole collection.
+    """
+
+    queries: Sequence[Query]
+    depth: int
+    candidates: Mapping[str, Sequence[str]] | None
+
+    def count(self, run: Mapping[str, Mapping[str, float]], card: ModelCard) -> Counted:
+        """Count a run: scores by query id and document id, of every query in `queries`."""
+        ...
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Queries, documents and graded relevance: relevance[query id][document id] = grade; a grade above 0 is relevant.
 
     A document without judgement is unjudged; "non-relevant" in every measure means not judged relevant. `groups` says
     which queries share a fact, by query id, where that is known: they are one unit of the statistics. `facets` holds what
     a generated collection knows of a document, by document id. `notes` are sentences that the report is to carry.
-    `language` is an ISO 639-3 code with a script, as mteb writes it: `eng-Latn`; empty where it is not known.
+    `language` is an ISO 639-3 code with a script, as mteb writes it: `eng-Latn`; empty where it is not known. `benchmark`
+    counts the collection's official scores, where it has such.
     """
 
     name: str
@@ -133,6 +168,7 @@ class Dataset:
     groups: Mapping[str, str] = field(default_factory=dict)
     facets: Mapping[str, Mapping[str, str | int | float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    benchmark: Benchmark | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -24,6 +24,7 @@ from lidiag.card import ModelCard
 from lidiag.choice import choose
 from lidiag.claim import ClaimVerdict
 from lidiag.dataset import DataOptions, Dataset
+from lidiag.datasets import official_files
 from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
 from lidiag.files import sha256
@@ -98,6 +99,7 @@ def checked_device(name: str) -> str:
 def quiet_libraries() -> None:
     """Keep the bars and advice of model libraries off the terminal; their errors still come through."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging  # noqa: PLC0415 - only once a command needs models
 
@@ -173,6 +175,7 @@ def run(request: Request, watch: Watch) -> Report:
         timings=stages.seconds,
     )
     report.write(request.out / "report.json")
+    official_files.write(report, request.out)
     return report
 
 
@@ -274,7 +277,8 @@ def _limited(dataset: Dataset, request: Request) -> Dataset:
     kept = {others[i] for i in drawn} | {i for i, document in enumerate(dataset.documents) if document.id in judged}
     documents = [document for i, document in enumerate(dataset.documents) if i in kept]
     note = f"limited to {len(queries)} queries and {len(documents)} of {len(dataset.documents)} documents"
-    return dataclasses.replace(dataset, queries=queries, documents=documents, relevance=relevance, notes=(*dataset.notes, note))
+    notes = (*dataset.notes, note)
+    return dataclasses.replace(dataset, queries=queries, documents=documents, relevance=relevance, notes=notes, benchmark=None)
 
 
 def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -> Bench:

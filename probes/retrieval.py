@@ -20,6 +20,8 @@ from lidiag.pooling import Hybrid, Scoring, Single, parse
 from lidiag.probe import Measuring
 from lidiag.similarity import Needs
 
+from ._order import WholeOrder
+
 _NAMES: dict[Measure, str] = {m: str(m) for m in (nDCG @ 10, R @ 1, R @ 10, R @ 100, RR @ 10, AP)} | {Judged @ 10: "judged@10"}
 _CUTOFFS: tuple[int, ...] = (1, 10, 100)
 
@@ -110,21 +112,21 @@ def _by_chance(bench: Bench) -> NDArray[np.float64]:
 
 
 class _Ranker:
-    """Ranks by score; equal scores by falling document id, which is trec_eval's rule, so that other tools agree."""
+    """Ranks by score, and judges."""
 
     def __init__(self, bench: Bench, depth: int) -> None:
         self._ids = [document.id for document in bench.dataset.documents]
         self._queries = bench.query_ids
         self._grades = bench.grades
-        self._by_id = np.array(sorted(range(len(self._ids)), key=self._ids.__getitem__, reverse=True), dtype=np.int64)
+        self._order = WholeOrder(self._ids)
         self._depth = depth
 
     def rank(self, scores: Tensor) -> _Ranked:
         """Rank (queries, documents) scores."""
-        values, order = scores[:, self._by_id].sort(dim=1, descending=True, stable=True)
+        values, order = self._order.rank(scores)
         same = (values[:, 1:] == values[:, :-1]) & values[:, 1:].isfinite()
         ties = {cutoff: int(same[:, :cutoff].any(1).sum()) for cutoff in _CUTOFFS}
-        return _Ranked(self._by_id[order[:, : self._depth].numpy()], ties)
+        return _Ranked(order[:, : self._depth].numpy(), ties)
 
     def judge(self, queries: range, ranked: _Ranked) -> dict[Measure, NDArray[np.float64]]:
         """Return every metric's value for each of the block's queries.

@@ -73,6 +73,7 @@ def queries_from(dataset: Dataset, folder: Path, options: DataOptions | None = N
         revision=hashlib.sha256(f"{dataset.revision} {_revision(questions.files)}".encode()).hexdigest()[:40],
         groups={},
         notes=(*dataset.notes, *questions.notes),
+        benchmark=None,
     )
 
 

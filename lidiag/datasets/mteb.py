@@ -13,7 +13,7 @@ from typing import Any
 
 from lidiag import hub
 from lidiag.dataset import DataOptions, Dataset
-from lidiag.datasets import columns, mirror
+from lidiag.datasets import columns, mirror, official
 from lidiag.errors import LidiagError, unknown
 
 COLLECTIONS = {"nanobeir": "NanoBEIR", "vidore-v1": "ViDoRe(v1)", "vidore-v2": "ViDoRe(v2)", "vidore-v3": "ViDoRe(v3)"}
@@ -89,6 +89,7 @@ def load(name: str, options: DataOptions) -> Dataset:
         revision=task_.metadata.dataset["revision"],
         language=" ".join(task_.metadata.hf_subsets_to_langscripts[subset]),
         notes=_notes(task_, data, documents, lost, options),
+        benchmark=official.Official(task_, subset, split),
     )
 
 
@@ -156,12 +157,12 @@ def _fetch(task_: Any, options: DataOptions) -> None:
     """Let mteb load the data, from the mirror, the cache or the hub."""
     from datasets.exceptions import DatasetsError  # noqa: PLC0415 - comes with mteb
 
-    pinned = task_.metadata.dataset
+    metadata = task_.metadata
+    pinned = metadata.dataset
     path, why = pinned["path"], None
     if options.data_dir is not None:
         path = str(mirror.mirrored(pinned["path"], options.data_dir))
-        # A revision of a folder has no meaning, and the hub's loader would ask for it.
-        task_.metadata = task_.metadata.model_copy(update={"dataset": pinned | {"path": path}})
+        task_.metadata = metadata.model_copy(update={"dataset": pinned | {"path": path}})
     else:
         why = "this run is offline" if options.offline else hub.silence(pinned["path"], pinned["revision"], "dataset")
     try:
@@ -173,6 +174,8 @@ def _fetch(task_: Any, options: DataOptions) -> None:
         raise LidiagError(
             f"{path} of {task_.metadata.name} cannot be loaded: {cause}.", "Mend that, or name a mirror of the hub."
         ) from error
+    finally:
+        task_.metadata = metadata
 
 
 def _notes(task_: Any, data: Mapping[str, Any], documents: Mapping[str, object], lost: int, options: DataOptions) -> tuple[str, ...]:
