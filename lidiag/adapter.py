@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -111,11 +111,11 @@ class Trainable(Protocol):
     """Optional: differentiable encoding with a copy of the model; the user's checkpoint is never changed."""
 
     def copy(self) -> nn.Module:
-        """Return a trainable copy of the network."""
+        """Return a trainable copy of the network, without dropout."""
         ...
 
-    def encode(self, copy: nn.Module, side: Side, items: Sequence[str | Document]) -> Iterator[MultiVectors]:
-        """Encode with gradients through `copy`."""
+    def encode(self, copy: nn.Module, side: Side, items: Sequence[str | Document]) -> MultiVectors:
+        """Encode one batch with gradients through `copy`; vectors stay on its device."""
         ...
 
 

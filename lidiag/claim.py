@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -76,7 +76,7 @@ def judge(claim: Claim, results: Sequence[tuple[str, Judged]], model: ModelCard)
     """
 
     def verdict(word: Word, why: str, dataset: str = "", found: Measurement | None = None) -> ClaimVerdict:
-        seen = {} if found is None else {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+        seen: dict[str, Any] = {} if found is None else {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
         return ClaimVerdict(**dict(claim), dataset=dataset, verdict=word, why=why, **seen)
 
     if claim.measured is None:

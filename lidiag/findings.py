@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,6 +68,35 @@ class Findings:
         estimate = stats.ratio_interval(data[kept], divisor[kept], clusters=clusters)
         held = PerQuery(name, _plain(at), np.where(kept, data, np.nan), np.where(kept, divisor, np.nan))
         return self._add(held, estimate, unit, better)
+
+    def crossed(  # noqa: PLR0913 - mirrors Measurement
+        self, name: str, at: Mapping[str, Coordinate], values: ArrayLike, *, unit: str = "", better: Better = "neither", share: bool = False
+    ) -> Measurement:
+        """Add the mean of (seeds, queries) values where seeds were drawn too: the interval speaks of other queries and other seeds.
+
+        A query is left out by NaN in every seed. With one seed it is the `mean` over queries. The values kept by query are means
+        over seeds. Raises ValueError as `mean` does.
+        """
+        data = np.array(values, dtype=np.float64)
+        if len(data) == 1:
+            return self.mean(name, at, data[0], unit=unit, better=better, share=share)
+        for row in data:
+            self._checked(name, at, row)
+        mean = data.mean(0)
+        if share:
+            mean = _as_share(name, at, mean)
+        kept = self._kept(name, at, np.isfinite(mean))
+        table = data[:, kept]
+        if self.clusters is not None:
+            table = np.stack([_by_cluster(row, self.clusters[kept]) for row in table])
+        estimate = stats.crossed_interval(table)
+        if estimate.low is None and share:  # at 0 or 1 in every seed: exact, of the queries alone
+            return self.mean(name, at, mean, unit=unit, better=better, share=True)
+        if estimate.low is not None and estimate.high is not None and share:
+            estimate = replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
+        return self._add(
+            PerQuery(name, _plain(at), mean), replace(estimate, value=float(mean[kept].mean()), n=table.shape[1]), unit, better
+        )
 
     def number(  # noqa: PLR0913 - mirrors Measurement
         self,
@@ -158,6 +187,12 @@ class Findings:
         self.measurements.append(measurement)
         self.per_query.append(held)
         return measurement
+
+
+def _by_cluster(values: Array, clusters: NDArray[np.int64]) -> Array:
+    """Return every cluster's total as a share of an average cluster's size, so that their mean is the values' mean."""
+    names, seats = np.unique(clusters, return_inverse=True)
+    return np.bincount(seats, values) / (len(values) / len(names))
 
 
 def _as_share(name: str, at: Mapping[str, Coordinate], data: Array) -> Array:

@@ -51,6 +51,12 @@ class MultiVectors:
         return cls(torch.cat(list(items)), _offsets(lengths), pooled, cut)
 
     @classmethod
+    def unpad(cls, vectors: Tensor, mask: Tensor) -> MultiVectors:
+        """Pack the rows of a padded batch (items, tokens, dim) that `mask` (items, tokens) keeps: fp32, where they are, with gradients."""
+        kept = mask.bool()
+        return cls(vectors[kept.to(vectors.device)].float(), _offsets(kept.sum(1).cpu()))
+
+    @classmethod
     def concat(cls, parts: Sequence[MultiVectors]) -> MultiVectors:
         """Put the items of a non-empty sequence one after another.
 

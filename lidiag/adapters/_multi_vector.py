@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lidiag.adapter import Label, Side
 from lidiag.adapters import _naming
 from lidiag.adapters._reading import Reader, apart, chosen, packed
+from lidiag.adapters._training import trainable
 from lidiag.card import ModelCard
 from lidiag.dataset import Document
 from lidiag.measurement import Skip
@@ -62,6 +63,16 @@ class MultiVectorModel:
     def library_scores(self, queries: MultiVectors, documents: MultiVectors) -> Tensor:
         """Score (queries, documents) with the library's own scorer, fp32 on the CPU."""
         return self.model.similarity(list(queries), list(documents)).float().cpu()
+
+    def copy(self) -> nn.Module:
+        """Return a copy of the whole model, every weight of it trainable, without dropout."""
+        return trainable(self.model)
+
+    def encode(self, copy: nn.Module, side: Side, items: Sequence[str | Document]) -> MultiVectors:
+        """Encode one batch, of texts or of pages, with gradients through `copy`."""
+        contents = [self.reader.content(item, self.card.name) if isinstance(item, Document) else item for item in items]
+        output = copy(self.reader.to_device(self.reader.features(contents, side)), task=side)
+        return MultiVectors.unpad(output["token_embeddings"], output["attention_mask"])
 
     def unit_rows(self) -> bool:
         """Say whether the last step that changes a token vector gives it length 1."""

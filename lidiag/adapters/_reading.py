@@ -168,9 +168,8 @@ def chosen(layers: Sequence[Tensor], layer: int, name: str) -> Tensor:
 
 def packed(vectors: Tensor, mask: Tensor, cut: Tensor | None = None) -> MultiVectors:
     """Pack the rows of (items, tokens, dim) that `mask` (items, tokens) keeps, as fp32 on the CPU."""
-    kept = mask.bool()
-    offsets = torch.cat((torch.zeros(1, dtype=torch.int64), kept.sum(1).cpu().cumsum(0)))
-    return MultiVectors(vectors[kept].float().cpu(), offsets, cut=cut)
+    kept = MultiVectors.unpad(vectors, mask)
+    return MultiVectors(kept.vectors.cpu(), kept.offsets, cut=cut)
 
 
 @contextmanager

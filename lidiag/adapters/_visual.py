@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lidiag.adapter import Label, ModelCard, Side
 from lidiag.adapters import _patches
+from lidiag.adapters._training import trainable
 from lidiag.dataset import Document
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
@@ -98,6 +99,15 @@ class VisualModel:
             return processor.score_retrieval(*ours)
         return processor.score_multi_vector(*ours, device=self.device)
 
+    def copy(self) -> nn.Module:
+        """Return a copy of the network, every weight of it trainable, without dropout."""
+        return trainable(self.model)
+
+    def encode(self, copy: nn.Module, side: Side, items: Sequence[str | Document]) -> MultiVectors:
+        """Encode one batch of queries' texts, or of pages, with gradients through `copy`."""
+        texts, pages = [item for item in items if isinstance(item, str)], [item for item in items if isinstance(item, Document)]
+        return self._through(copy, self._query_batch(texts) if side == "query" else self._page_batch(pages))
+
     def _query_batch(self, texts: Sequence[str]) -> dict[str, Tensor]:
         batch = dict(self.processor.process_queries(list(texts)))
         if self.model.config.model_type in {"paligemma", "colpali"}:
@@ -111,13 +121,17 @@ class VisualModel:
         return dict(self.processor.process_images(images))
 
     def _encode(self, batch: Mapping[str, Tensor]) -> MultiVectors:
+        with torch.no_grad():
+            found = self._through(self.model, batch)
+        cut = torch.zeros(len(found), dtype=torch.bool)  # the processors never cut
+        return MultiVectors(found.vectors.cpu(), found.offsets, cut=cut)
+
+    def _through(self, network: Any, batch: Mapping[str, Tensor]) -> MultiVectors:
         # With labels the model would compute a training loss.
         inputs = {name: value.to(self.device) for name, value in batch.items() if name != "labels"}
-        with torch.no_grad():
-            output = self.model(**inputs)
-        vectors = (output if isinstance(output, Tensor) else output.embeddings).float().cpu()
-        items = [row[kept] for row, kept in zip(vectors, batch["attention_mask"].bool(), strict=True)]
-        return MultiVectors.pack(items, cut=torch.zeros(len(items), dtype=torch.bool))  # the processors never cut
+        output = network(**inputs)
+        vectors = output if isinstance(output, Tensor) else output.embeddings
+        return MultiVectors.unpad(vectors, inputs["attention_mask"])
 
     def _query_labels(self, text: str) -> list[Label]:
         ids = _kept(self.processor.process_queries([text]))

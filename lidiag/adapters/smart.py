@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lidiag import checkpoint, loading
 from lidiag.adapter import Label, LoadOptions, Side, read_parameters
 from lidiag.adapters import _naming
 from lidiag.adapters._reading import Reader, apart, chosen, packed
+from lidiag.adapters._training import trainable
 from lidiag.card import ModelCard
 from lidiag.checkpoint import Checkpoint
 from lidiag.dataset import Document
@@ -165,6 +166,25 @@ class SmartModel:
         """Return the states and the pooled vector of one short query, with gradients."""
         output = self.model(self.reader.to_device(self.reader.features(["a"], "query")))
         return torch.cat((output["token_embeddings"].flatten(), output["sentence_embedding"].flatten()))
+
+    def copy(self) -> nn.Module:
+        """Return a copy of the whole model, every weight of it trainable, without dropout."""
+        return trainable(self.model)
+
+    def encode(self, copy: nn.Module, side: Side, items: Sequence[str | Document]) -> MultiVectors:
+        """Encode one batch with gradients through `copy`: states of the last layer at length 1, pooled vectors beside them.
+
+        Raises:
+            LidiagError: another layer than the last was asked for.
+        """
+        if self._layer != -1:
+            raise LidiagError(f"{self._name} is read at layer {self._layer}; only the last one, -1, is trained.", "Leave ?layer= out.")
+        contents = [self.reader.content(item, self._name) if isinstance(item, Document) else item for item in items]
+        features = self.reader.features(contents, side)
+        output = copy(self.reader.to_device(features))
+        states = MultiVectors.unpad(output["token_embeddings"], self._kept(features))
+        unit = torch.nn.functional.normalize(states.vectors, dim=1)
+        return _with_fallback(MultiVectors(unit, states.offsets), output["sentence_embedding"][:, : self.model.truncate_dim].float())
 
     def _contents(self, documents: Sequence[Document]) -> list[Any]:
         return [self.reader.content(document, self._name) for document in documents]
