@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -17,6 +17,21 @@ _MARGIN = 48
 _INK, _FAINT, _ACCENT = (30, 30, 34), (200, 204, 210), (38, 84, 124)
 _CHART = 330
 _TICKS = 4
+
+
+class Format(NamedTuple):
+    """A page of `WIDTH` x `height`, drawn and then scaled: pixels are what a model's number of patches follows."""
+
+    height: int
+    scale: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image."""
+        return round(WIDTH * self.scale), round(self.height * self.scale)
+
+
+PAGE = Format(HEIGHT, 1.0)
 
 
 @dataclass(frozen=True)
@@ -105,20 +120,20 @@ Block: TypeAlias = Heading | Paragraph | Table | Chart
 
 
 @lru_cache(maxsize=128)
-def png(blocks: tuple[Block, ...]) -> bytes:
+def png(blocks: tuple[Block, ...], form: Format = PAGE) -> bytes:
     """Draw blocks one under the other; return the page as PNG.
 
     The same blocks give the same bytes under one version of Pillow; another one may draw letters otherwise.
     """
     from PIL import Image, ImageDraw  # noqa: PLC0415 - Pillow is not needed for text
 
-    page = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    page = Image.new("RGB", (WIDTH, form.height), "white")
     canvas = ImageDraw.Draw(page)
     top = _MARGIN
     for block in blocks:
         top = block.draw(canvas, top)
     buffer = io.BytesIO()
-    page.save(buffer, "PNG")
+    (page if form.size == page.size else page.resize(form.size, Image.Resampling.LANCZOS)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -2,6 +2,10 @@
 
 Three pages for each of twenty invented towns: a notice in paragraphs, a table, and a chart. Each answers one question;
 pages of the same sort about other towns, and other pages about the same town, do not.
+
+Pages come in three formats, crossed with towns and sorts: a small note, a page, and a long strip with idle talk below. So
+models that cut an image into as many patches as it has pixels give them different numbers of vectors, and no number tells
+what a page is about.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from lidiag.dataset import Dataset, Document, Page, Query
-from lidiag.datasets.drawing import Block, Chart, Heading, Paragraph, Table, png
+from lidiag.datasets.drawing import Block, Chart, Format, Heading, Paragraph, Table, png
 from lidiag.datasets.draws import between, shuffled
 from lidiag.datasets.talk import talk
 from lidiag.datasets.words import CROPS, KINDS, TOWNS
@@ -24,11 +28,24 @@ _FERRIES = ("Heron", "Puffin", "Cormorant", "Plover", "Gannet", "Curlew")
 _YEARS = tuple(str(year) for year in range(2011, 2023))
 
 
+# Some 210, 470 and 750 patches of 28 pixels, the last as many as models of that kind take.
+_FORMATS = {"note": Format(704, 0.6), "page": Format(896, 0.8), "strip": Format(1344, 1.0)}
+
+
 class _Sheet(NamedTuple):
     town: str
     sort: str
     blocks: tuple[Block, ...]
     question: str
+    form: str = "page"
+
+    def on(self, form: str) -> _Sheet:
+        """Return the sheet in another format."""
+        if form != "strip":
+            return self._replace(form=form)
+        # Its own draws: the same towns, answers and questions come out whatever is written below them.
+        said = talk(16, random.Random(f"{self.town} {self.sort}"))  # noqa: S311 - nothing secret
+        return self._replace(form=form, blocks=(*self.blocks, Paragraph(" ".join(said[:8])), Paragraph(" ".join(said[8:]))))
 
 
 def pages(seed: int, *, text: bool) -> Dataset:
@@ -37,9 +54,18 @@ def pages(seed: int, *, text: bool) -> Dataset:
     Images are drawn when they are asked for.
     """
     rng = random.Random(seed)  # noqa: S311 - nothing secret
-    sheets = shuffled(rng, [sheet for i, town in enumerate(shuffled(rng, TOWNS)) for sheet in _sheets(i, town, rng)])
+    forms = tuple(_FORMATS)
+    sheets = shuffled(
+        rng,
+        [
+            sheet.on(forms[(number + place) % len(forms)])
+            for number, town in enumerate(shuffled(rng, TOWNS))
+            for place, sheet in enumerate(_sheets(number, town, rng))
+        ],
+    )
     documents = [
-        Document(f"p{number:02}", _words(sheet) if text else "", Page(partial(png, sheet.blocks))) for number, sheet in enumerate(sheets, 1)
+        Document(f"p{number:02}", _words(sheet) if text else "", Page(partial(png, sheet.blocks, _FORMATS[sheet.form])))
+        for number, sheet in enumerate(sheets, 1)
     ]
     queries = [Query(f"q{number:02}", sheet.question) for number, sheet in enumerate(sheets, 1)]
     given = [f"{key}={value}" for key, value in (("seed", seed), ("text", int(text))) if value]
@@ -50,7 +76,10 @@ def pages(seed: int, *, text: bool) -> Dataset:
         relevance={query.id: {document.id: 1} for query, document in zip(queries, documents, strict=True)},
         revision=hashlib.sha256(repr((text, sheets)).encode()).hexdigest()[:40],
         language="eng-Latn",
-        facets={document.id: {"town": sheet.town, "sort": sheet.sort} for document, sheet in zip(documents, sheets, strict=True)},
+        facets={
+            document.id: {"town": sheet.town, "sort": sheet.sort, "format": sheet.form}
+            for document, sheet in zip(documents, sheets, strict=True)
+        },
     )
 
 

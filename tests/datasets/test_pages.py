@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from lidiag.dataset import DataOptions, Page
 from lidiag.datasets import builtin, drawing
-from lidiag.datasets.drawing import HEIGHT, WIDTH, Chart, Heading, Paragraph, Table, png
-from lidiag.datasets.pages import pages
+from lidiag.datasets.drawing import WIDTH, Chart, Heading, Paragraph, Table, png
+from lidiag.datasets.pages import _FORMATS, pages
 from lidiag.errors import LidiagError
 
 PAGES = pages(0, text=False)
@@ -54,13 +55,34 @@ def test_every_page_has_ink_within_its_margins():
     for document in PAGES.documents:
         assert document.page is not None
         image = document.page.open()
-        assert image.size == (WIDTH, HEIGHT)
+        form = _FORMATS[str(PAGES.facets[document.id]["format"])]
+        assert image.size == form.size
         dark = np.asarray(image.convert("L")) < 128
+        left, below = round(40 * form.scale), round(30 * form.scale)
         assert 0.005 < dark.mean() < 0.3
-        assert not dark[:30].any()
-        assert not dark[-30:].any()
-        assert not dark[:, :40].any()
-        assert not dark[:, -40:].any()
+        assert not dark[:below].any()
+        assert not dark[-below:].any()
+        assert not dark[:, :left].any()
+        assert not dark[:, -left:].any()
+
+
+def test_formats_are_crossed_with_towns_and_sorts_so_that_length_does_not_tell_what_is_relevant():
+    facets = list(PAGES.facets.values())
+    assert Counter(facet["format"] for facet in facets) == {"note": 20, "page": 20, "strip": 20}
+    assert set(Counter((facet["town"], facet["format"]) for facet in facets).values()) == {1}
+    by_sort = Counter(("notice" if facet["sort"] == "notice" else "other", facet["format"]) for facet in facets)
+    assert {by_sort["notice", form] for form in _FORMATS} <= {6, 7}
+
+
+def test_a_strip_has_talk_below_what_the_question_asks_for():
+    words = {form: [len(d.text.split()) for d in WITH_TEXT.documents if WITH_TEXT.facets[d.id]["format"] == form] for form in _FORMATS}
+    assert min(words["strip"]) > max(words["note"] + words["page"])
+
+
+def test_models_with_a_patch_per_pixel_see_pages_of_several_lengths():
+    patches = {(image.width // 28) * (image.height // 28) for image in (document.page.open() for document in PAGES.documents)}
+    assert len(patches) == 3
+    assert max(patches) > 3 * min(patches)
 
 
 def test_a_question_names_the_town_and_its_page_alone_says_the_answer():
