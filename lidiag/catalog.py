@@ -51,7 +51,10 @@ class Name:
         match = _NAME.fullmatch(text)
         if match is None or not match["name"]:
             raise LidiagError(f"{text!r} is not a name.", "The form is [kind:]name[@revision][?key=value&...].")
-        return cls(match["kind"], match["name"], match["revision"], _parameters(text, match["parameters"] or ""))
+        kind, bare = match["kind"], match["name"]
+        if kind == "https" and bare.startswith("//"):  # an address is a name of the adapter http, whichever way it is spelled
+            kind, bare = "http", f"https:{bare}"
+        return cls(kind, bare, match["revision"], _parameters(text, match["parameters"] or ""))
 
 
 def _parameters(text: str, tail: str) -> dict[str, str]:

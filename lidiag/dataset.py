@@ -49,9 +49,13 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Page:
-    """A page image that is decoded only when it is asked for; `source` is a file, the encoded bytes, or what makes them."""
+    """A page image that is decoded only when it is asked for; `source` is a file, the encoded bytes, or what makes them.
+
+    `identity` names the content where making it is costly: pages of equal identity are the same image.
+    """
 
     source: Path | bytes | Callable[[], bytes]
+    identity: str = ""
 
     def bytes(self) -> bytes:
         """Return the encoded image.
@@ -69,6 +73,10 @@ class Page:
             raise LidiagError(
                 f"The page {self.source} cannot be read: {error.strerror or error}.", "Put it back, or mend its path."
             ) from error
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the identity, or of the encoded image."""
+        return hashlib.sha256(self.identity.encode() or self.bytes()).digest()
 
     def open(self) -> Image.Image:
         """Decode as RGB.
@@ -103,7 +111,7 @@ class Document:
         """Return the SHA-256 of what a model sees; the id is not part of it."""
         digest = hashlib.sha256(self.text.encode())
         if self.page is not None:
-            digest.update(b"\0page\0" + hashlib.sha256(self.page.bytes()).digest())
+            digest.update(b"\0page\0" + self.page.digest())
         return digest.hexdigest()
 
 

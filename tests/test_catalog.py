@@ -16,6 +16,8 @@ from lidiag.errors import LidiagError
         ("builtin:lexical?length_bias=0.3", ("builtin", "lexical", None, {"length_bias": "0.3"})),
         ("python:pkg.module:factory", ("python", "pkg.module:factory", None, {})),
         ("http:http://127.0.0.1:8000/pooling", ("http", "http://127.0.0.1:8000/pooling", None, {})),
+        ("http:https://host/v1?model=m", ("http", "https://host/v1", None, {"model": "m"})),
+        ("https://host/v1?model=m", ("http", "https://host/v1", None, {"model": "m"})),
     ],
 )
 def test_a_name_is_taken_apart(text, parts):

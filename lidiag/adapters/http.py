@@ -1,6 +1,6 @@
 """`http:URL`: a server that returns token vectors, as vLLM's `/pooling` or an OpenAI-style embeddings endpoint.
 
-`http://localhost:8000/pooling?model=org/name` and `http:https://host/v1/embeddings?model=org/name&key_env=MY_TOKEN` are names
+`http://localhost:8000/pooling?model=org/name` and `https://host/v1/embeddings?model=org/name&key_env=MY_TOKEN` are names
 of such models. Each request is `{"model", "input": [texts], "encoding_format": "float"}` and, where `?task=` is given, `task`
 (vLLM: `token_embed`); each answer `{"data": [{"index", "data" | "embedding" | "embeddings": [[...], ...]}]}`, one list of
 vectors per text.

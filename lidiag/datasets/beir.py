@@ -1,8 +1,11 @@
 """A local folder in the BEIR layout: `corpus.jsonl`, `queries.jsonl`, and `qrels.tsv` or `qrels/<split>.tsv`; each may be `.gz`.
 
 A line of the corpus is `{"_id", "title", "text"}`; the document's text is `title + " " + text`. `title` may be missing. A
-line may name a page image, `image` or `metadata.image`, relative to the folder; then `text` may be missing, too. A line of
-the queries is `{"_id", "text"}`.
+line may name a page image, `image` or `metadata.image`, relative to the folder; then `text` may be missing, too. The image
+may be a page of a PDF: `report.pdf#page=3`. A line of the queries is `{"_id", "text"}`.
+
+Without `corpus.jsonl` the folder's images and the pages of its PDFs are the documents, named by their paths: `scans/a.png`,
+`report.pdf#page=3`.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidiag.dataset import DataOptions, Dataset, Document, Query
-from lidiag.datasets import qrels
+from lidiag.datasets import page_files, qrels
 from lidiag.datasets.lines import Faults, refuse_twins
 from lidiag.datasets.qrels import Judgements
 from lidiag.datasets.rows import read_documents, read_queries
@@ -41,14 +44,14 @@ def load(name: str, options: DataOptions) -> Dataset:
     faults = Faults()
     documents = read_corpus(folder, faults)
     questions = read_questions(folder, options, faults)
-    hold_together(questions, documents, "corpus.jsonl", faults)
+    hold_together(questions, documents, source(folder), faults)
     faults.refuse(name, f"Mend it; `lidiag data check {name}` lists every fault.")
     return Dataset(
         name=_named(folder, options),
         queries=questions.asked,
         documents=list(documents.values()),
         relevance=questions.relevance,
-        revision=_revision([*_files(folder, "corpus.jsonl"), *questions.files]),
+        revision=_revision([*(_files(folder, "corpus.jsonl") or page_files.files(folder)), *questions.files]),
         notes=questions.notes,
     )
 
@@ -91,16 +94,24 @@ def existing(name: str) -> Path:
 
 
 def read_corpus(folder: Path, faults: Faults) -> dict[str, Document]:
-    """Read `corpus.jsonl`, by id.
+    """Read `corpus.jsonl`, or the pages of a folder without it, by id.
 
     Raises:
         LidiagError: it stands beside its own `.gz`.
     """
     before = faults.count
+    lines = _files(folder, "corpus.jsonl")
+    if not lines and (found := page_files.files(folder)):
+        return page_files.read(folder, found, faults)
     documents = {id_: document for path in _files(folder, "corpus.jsonl", faults) for id_, document in read_documents(path, faults).items()}
     if not documents and faults.count == before:
         faults.add("corpus.jsonl", 0, "holds no document")
     return documents
+
+
+def source(folder: Path) -> str:
+    """Return what holds the documents, for messages."""
+    return "corpus.jsonl" if _files(folder, "corpus.jsonl") or not page_files.files(folder) else "the folder"
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,9 @@ def check(folder: Path, options: DataOptions | None = None) -> DataCheck:
     faults = Faults()
     documents = beir.read_corpus(root, faults)
     questions = beir.read_questions(root, options or DataOptions(), faults)
-    beir.hold_together(questions, documents, "corpus.jsonl", faults)
-    _decode_pages(documents.values(), faults)
+    source = beir.source(root)
+    beir.hold_together(questions, documents, source, faults)
+    _decode_pages(documents.values(), source, faults)
     words = {document.id: len(_WORD.findall(document.text)) for document in documents.values()}
     positives = {query: {d for d, grade in row.items() if grade > 0} for query, row in questions.relevance.items()}
     asked = [Document(query.id, query.text) for query in questions.queries.values()]
@@ -146,7 +147,7 @@ def _spread(spread: Spread) -> str:
 
 
 def _texts(documents: Sequence[Document], words: Sequence[int]) -> Texts:
-    contents = {(document.text, document.page and document.page.source) for document in documents}
+    contents = {(document.text, document.page and (document.page.identity or document.page.source)) for document in documents}
     return Texts(
         count=len(documents),
         pages=sum(document.page is not None for document in documents),
@@ -168,10 +169,10 @@ def _length_ratio(words: Mapping[str, int], positives: Iterable[set[str]]) -> fl
     return float(np.mean(ratios)) if ratios else None
 
 
-def _decode_pages(documents: Iterable[Document], faults: Faults) -> None:
+def _decode_pages(documents: Iterable[Document], source: str, faults: Faults) -> None:
     for document in documents:
         if document.page is not None:
             try:
                 document.page.open()
             except LidiagError as error:
-                faults.add("corpus.jsonl", 0, f"has the document {show(document.id)} with an image that fails: {error.what}")
+                faults.add(source, 0, f"has the document {show(document.id)} with an image that fails: {error.what}")

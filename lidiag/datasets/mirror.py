@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from pyarrow import ArrowException
+
+from lidiag import hub
+from lidiag.dataset import DataOptions
 from lidiag.errors import LidiagError
+from lidiag.store import default_root
 
 
 def mirrored(path: str, mirror: Path) -> Path:
@@ -22,6 +28,42 @@ def mirrored(path: str, mirror: Path) -> Path:
     raise LidiagError(
         f"{path} is not in the mirror {mirror}: neither {looked[0]} nor {looked[1]} exists.", "Put it there, or name another mirror."
     )
+
+
+@contextmanager
+def reaching(path: str, revision: str | None, options: DataOptions, of: str = "") -> Generator[str]:
+    """Give the place to load the hub's `path` from, the hub or a folder of the mirror, and explain why loading fails.
+
+    Jobs that load the same thing wait for one another, so that none reads what another is still writing to the cache.
+
+    Raises:
+        LidiagError: it is not in the mirror, not on the hub, gated, not in the cache while no hub answers, or faulty.
+    """
+    from datasets.exceptions import DatasetsError  # noqa: PLC0415 - only for what lies on the hub
+
+    why = None
+    if options.data_dir is not None:
+        place = str(mirrored(path, options.data_dir))
+    else:
+        place = path
+        why = "this run is offline" if options.offline else hub.silence(path, revision, "dataset")
+    try:
+        with _alone(f"{place}@{revision}"), unasked() if why or options.data_dir else nullcontext():
+            yield place
+    except (OSError, ValueError, KeyError, TypeError, ArrowException, DatasetsError) as error:
+        cause = (f"{why}, and " if why else "") + (str(error).partition("\n")[0] or type(error).__name__)
+        step = "Mend that, or name a mirror of the hub with --data-dir."
+        raise LidiagError(f"{place}{f' of {of}' if of else ''} cannot be loaded: {cause}.", step) from error
+
+
+@contextmanager
+def _alone(name: str) -> Generator[None]:
+    from filelock import FileLock  # noqa: PLC0415 - as above
+
+    lock = default_root() / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        yield
 
 
 @contextmanager

@@ -7,11 +7,9 @@ name stands for: `mteb:Vidore2ESGReportsRetrieval?subset=english`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from lidiag import hub
 from lidiag.dataset import DataOptions, Dataset
 from lidiag.datasets import columns, mirror, official
 from lidiag.errors import LidiagError, unknown
@@ -155,27 +153,15 @@ def _named(task_: Any, subset: str, split: str) -> str:
 
 def _fetch(task_: Any, options: DataOptions) -> None:
     """Let mteb load the data, from the mirror, the cache or the hub."""
-    from datasets.exceptions import DatasetsError  # noqa: PLC0415 - comes with mteb
-
     metadata = task_.metadata
     pinned = metadata.dataset
-    path, why = pinned["path"], None
-    if options.data_dir is not None:
-        path = str(mirror.mirrored(pinned["path"], options.data_dir))
-        task_.metadata = metadata.model_copy(update={"dataset": pinned | {"path": path}})
-    else:
-        why = "this run is offline" if options.offline else hub.silence(pinned["path"], pinned["revision"], "dataset")
-    try:
-        with mirror.unasked() if why or options.data_dir else nullcontext():
+    with mirror.reaching(pinned["path"], pinned["revision"], options, metadata.name) as place:
+        task_.metadata = metadata.model_copy(update={"dataset": pinned | {"path": place}})
+        try:
             task_.load_data()
             task_.convert_v1_dataset_format_to_v2(num_proc=None)
-    except (OSError, ValueError, KeyError, DatasetsError) as error:
-        cause = (f"{why}, and " if why else "") + str(error).partition("\n")[0]
-        raise LidiagError(
-            f"{path} of {task_.metadata.name} cannot be loaded: {cause}.", "Mend that, or name a mirror of the hub."
-        ) from error
-    finally:
-        task_.metadata = metadata
+        finally:
+            task_.metadata = metadata
 
 
 def _notes(task_: Any, data: Mapping[str, Any], documents: Mapping[str, object], lost: int, options: DataOptions) -> tuple[str, ...]:

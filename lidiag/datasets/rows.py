@@ -8,7 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from lidiag.dataset import Document, Page, Query
+from lidiag.datasets import pdf
 from lidiag.datasets.lines import Faults, objects, show
+from lidiag.errors import LidiagError
 
 
 def read_documents(path: Path, faults: Faults) -> dict[str, Document]:
@@ -34,6 +36,7 @@ class _Row:
     id: str
     values: Mapping[str, Any]
     faults: Faults
+    pages: dict[Path, int]  # of the PDFs that lines before this one name
 
     def text(self, key: str, *, needed: bool) -> str:
         value = self.values.get(key)
@@ -51,11 +54,32 @@ class _Row:
         value = self.values.get("image") or (metadata.get("image") if isinstance(metadata, dict) else None)
         if value is None:
             return None
-        wrong = _outside(value, self.path.parent)
-        if wrong is None:
-            return Page(self.path.parent / value)
+        file, number = pdf.named(value) if isinstance(value, str) else (value, None)
+        wrong = _outside(file, self.path.parent)
+        if wrong is None and isinstance(file, str) and file.lower().endswith(".pdf"):
+            return self._pdf_page(self.path.parent / file, number)
+        if wrong is None and number is not None:
+            wrong = "which is no PDF and has no pages"
+        if wrong is None and isinstance(file, str):
+            return Page(self.path.parent / file)
         self.fault(f"has the image {show(value)}, {wrong}")
         return None
+
+    def _pdf_page(self, file: Path, number: int | None) -> Page | None:
+        try:
+            if file not in self.pages:
+                self.pages[file] = pdf.count(file)
+        except LidiagError as error:
+            self.fault(f"has an image that cannot be used: {error}")
+            return None
+        pages = self.pages[file]
+        if number is None and pages > 1:
+            self.fault(f"has the image {show(file.name)}, which has {pages} pages; say which one: {file.name}#page=1")
+            return None
+        if not 1 <= (1 if number is None else number) <= pages:
+            self.fault(f"has a page of {show(file.name)} that is not one of 1 to {pages}")
+            return None
+        return pdf.page(file, number or 1)
 
     def fault(self, what: str) -> None:
         self.faults.add(self.path, self.number, what)
@@ -63,6 +87,7 @@ class _Row:
 
 def _rows(path: Path, faults: Faults) -> Iterator[_Row]:
     first: dict[str, int] = {}
+    pages: dict[Path, int] = {}
     for number, values in objects(path, faults):
         value = values.get("_id")
         # Collections numbered by a program often hold the number itself; a file of columns cannot tell the two apart.
@@ -74,7 +99,7 @@ def _rows(path: Path, faults: Faults) -> Iterator[_Row]:
         elif first.setdefault(row_id, number) != number:
             faults.add(path, number, f"has the _id {show(row_id)}, as line {first[row_id]} has")
         else:
-            yield _Row(path, number, row_id, values, faults)
+            yield _Row(path, number, row_id, values, faults, pages)
 
 
 def _encodes(text: str) -> bool:

@@ -1,0 +1,113 @@
+"""The hub and its caches: jobs side by side, a stand-in hub that refuses, and the variables that users set."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import ClassVar
+
+import pytest
+
+datasets = pytest.importorskip("datasets")
+
+from tests.datasets.test_mteb import CORPUS, QRELS, QUERIES, mirror  # noqa: E402 - after the skip
+
+Dataset = datasets.Dataset
+LOAD = """
+import sys
+from pathlib import Path
+from lidiag.dataset import DataOptions
+from lidiag.datasets import mteb
+from lidiag.errors import LidiagError
+try:
+    found = mteb.load(sys.argv[1], DataOptions(data_dir=Path(sys.argv[2]) if len(sys.argv) > 2 else None))
+    print(found.fingerprint)
+except LidiagError as error:
+    print("refused:", error)
+"""
+
+
+def start(*arguments, cwd, **environment):
+    env = (
+        dict(os.environ) | {"HF_HOME": str(cwd / "hf"), "MTEB_CACHE": str(cwd / "mteb"), "LIDIAG_CACHE": str(cwd / "lidiag")} | environment
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", LOAD, *map(str, arguments)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def said(process):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out.strip()
+
+
+def test_jobs_that_load_the_same_collection_at_once_read_the_same_rows_and_honour_hf_home(tmp_path):
+    many = [row | {"_id": f"{row['_id']}-{i}"} for i in range(300) for row in CORPUS]
+    judged = [row | {"corpus-id": "d1-7"} for row in QRELS[:1]]
+    tables = {"default": Dataset.from_list(judged), "corpus": Dataset.from_list(many), "queries": Dataset.from_list(QUERIES)}
+    mirror(tmp_path / "mirror/mteb/NanoSciFactRetrieval", "train", tables)
+    jobs = [start("NanoSciFactRetrieval", tmp_path / "mirror", cwd=tmp_path) for _ in range(3)]
+    fingerprints = {said(job) for job in jobs}
+    assert len(fingerprints) == 1
+    assert len(fingerprints.pop()) == 64
+    assert list((tmp_path / "hf" / "datasets").rglob("*.arrow"))
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """Answers every look-up alike, and keeps who asked for what."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+    status, code = 403, "GatedRepo"
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get("Authorization")))
+        body = json.dumps({"error": "no"}).encode()
+        self.send_response(self.status)
+        self.send_header("X-Error-Code", self.code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(Hub, "asked", [])
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "cause"),
+    [
+        ((403, "GatedRepo"), "mteb/NanoSciFactRetrieval is gated on the hub. Accept its terms there and set HF_TOKEN."),
+        ((401, "RepoNotFound"), "There is no collection mteb/NanoSciFactRetrieval on the hub, or it is private."),
+        ((404, "RevisionNotFound"), "mteb/NanoSciFactRetrieval has no revision 8c5f7bbe"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_with_its_cause_and_the_token_is_sent(tmp_path, hub, monkeypatch, refusal, cause):
+    monkeypatch.setattr(Hub, "status", refusal[0])
+    monkeypatch.setattr(Hub, "code", refusal[1])
+    no_proxy = {"HF_ENDPOINT": hub, "HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    answer = said(start("NanoSciFactRetrieval", cwd=tmp_path, **no_proxy))
+    assert answer.startswith(f"refused: {cause}")
+    assert "hf_secret" not in answer
+    asked = [(path, key) for path, key in Hub.asked if "/datasets/" in path]
+    assert asked[0][0].startswith("/api/datasets/mteb/NanoSciFactRetrieval/revision/8c5f7bbe")
+    assert {key for _, key in asked} == {"Bearer hf_secret"}
+
+
+def test_hf_hub_offline_asks_nobody(tmp_path, hub):
+    answer = said(start("NanoSciFactRetrieval", cwd=tmp_path, HF_ENDPOINT=hub, HF_HUB_OFFLINE="1"))
+    assert answer.startswith("refused: mteb/NanoSciFactRetrieval of NanoSciFactRetrieval cannot be loaded: HF_HUB_OFFLINE is set, and ")
+    assert Hub.asked == []
