@@ -39,7 +39,7 @@ DEFAULT_SUITE = "robustness"
 def run(
     model: Annotated[str, typer.Option(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")] = DEFAULT_MODEL,
     suite: Annotated[list[str] | None, typer.Option(help="A suite's name or TOML file; repeatable.")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="[kind:]name or a folder in the BEIR layout; repeatable.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="[kind:]name or a folder; repeatable; default: by the model.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Take questions and judgements from this folder.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="A local mirror of the hub: a folder that holds its org/name as folders.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default: lidiag-runs/MODEL/SUITE.")] = None,
@@ -190,6 +190,7 @@ def show(
 def check(
     model: Annotated[str, typer.Argument(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")],
     data: Annotated[str | None, typer.Option(help="[kind:]name or a folder to draw the sample from; default: what is built in.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="A local mirror of the hub.")] = None,
     golden: Annotated[
         Path | None, typer.Option(help="Vectors that the model is known to give; see `lidiag describe probe load-check`.")
     ] = None,
@@ -219,7 +220,7 @@ def check(
     )
     adapter = catalog.model(model, options)
     source = data or ("builtin:facts" if "text" in adapter.card.modalities else "builtin:pages")
-    dataset = catalog.dataset(source, DataOptions(offline=offline))
+    dataset = catalog.dataset(source, DataOptions(offline=offline, data_dir=data_dir))
     probe = catalog.probe("load-check", {} if golden is None else {"golden": str(golden)})
     result = check_model(adapter, dataset, probe, batch_size=8, seed=seed, watch=Bars(Console(stderr=True)))
     card = adapter.card
@@ -238,7 +239,7 @@ app.add_typer(collections, name="data")
 
 
 @collections.command("check")
-def check_data(folder: Annotated[Path, typer.Argument(help="A folder in the BEIR layout.")]) -> None:
+def check_data(folder: Annotated[Path, typer.Argument(help="A folder in the BEIR layout, or of page images and PDFs.")]) -> None:
     """Report every fault of a folder by file and line, and the lengths that the probes will see; exit 4 where there is a fault."""
     from lidiag.datasets import check
     from lidiag.terminal import safe
@@ -255,6 +256,7 @@ def explain(
     document: Annotated[str, typer.Option(help="A text file, a page image, or the id of a document of --data.")],
     model: Annotated[str, typer.Option(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")] = DEFAULT_MODEL,
     data: Annotated[str | None, typer.Option(help="The collection that the document is of.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="A local mirror of the hub.")] = None,
     spikes: Annotated[int, typer.Option(help="Distractor vectors to inject, means of four query vectors each; 0 for none.", min=0)] = 25,
     out: Annotated[Path, typer.Option(help="Folder for explanation.html and explanation.png.")] = Path("lidiag-explanation"),
     seed: Annotated[int, typer.Option(help="Seed of the draw of spikes.", min=0)] = 0,
@@ -274,7 +276,7 @@ def explain(
     if data is None:
         chosen = explanation.document_from_file(Path(document).expanduser())
     else:
-        documents = {item.id: item for item in catalog.dataset(data, DataOptions(offline=offline)).documents}
+        documents = {item.id: item for item in catalog.dataset(data, DataOptions(offline=offline, data_dir=data_dir)).documents}
         if document not in documents:
             raise unknown(f"document of {data}", document, documents, "the collection's corpus")
         chosen = documents[document]

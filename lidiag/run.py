@@ -236,9 +236,10 @@ def _datasets(suites: Sequence[Suite], adapter: Adapter, request: Request, watch
             found.append(Unusable(name, (), (), {}, cause=error))
     causes = [dataset.cause for dataset in found if isinstance(dataset, Unusable)]
     if len(causes) == len(found) and choice.why:
+        builtin = "builtin:pages" if "image" in adapter.card.modalities else "builtin:facts"
         raise LidiagError(
-            f"None of the collections of {', '.join(choice.names)} can be had, and {choice.why}. The first: {causes[0].what}",
-            "Name your own with --data FOLDER, a mirror of the hub with --data-dir FOLDER, or what needs no download: --data builtin:facts.",
+            f"No collection of {', '.join(choice.names)} can be had ({choice.why}). The first: {causes[0].what}",
+            f"Name your own with --data FOLDER, a mirror of the hub with --data-dir FOLDER, or what needs no download: --data {builtin}.",
         ) from causes[0]
     if len(causes) == len(found):
         raise causes[0]

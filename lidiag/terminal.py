@@ -46,7 +46,12 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
     if report.limit is not None:
         yield f"LIMITED to {report.limit} queries: a first look, not a result to submit."
     for data in report.data:
-        for result in (result for result in report.results if result.dataset == data.name):
+        results = [result for result in report.results if result.dataset == data.name]
+        if len(results) > 1 and _ended_alike(results):
+            yield ""
+            yield from _wrapped([f"{results[0].status} on {data.name}, all {len(results)} probes: {results[0].reason}"], "")
+            continue
+        for result in results:
             yield ""
             yield from _result(result, everything=everything, several=len(report.data) > 1)
         yield from _advice(report, data.name)
@@ -59,6 +64,11 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
         yield ""
         yield "Gates"
         yield from gate_lines(report.gates)
+
+
+def _ended_alike(results: Sequence[Result]) -> bool:
+    """Tell whether one cause kept all probes from measuring: the collection could not be had, or the model cannot read it."""
+    return results[0].status in {"skipped", "broken"} and len({(result.status, result.reason) for result in results}) == 1
 
 
 def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]:

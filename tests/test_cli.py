@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -261,3 +262,32 @@ def test_a_probe_describes_every_number_it_gives(folder, finished):
 def test_the_schema_is_printed_as_json(tmp_path):
     done = lidiag("schema", cwd=tmp_path)
     jsonschema.Draft202012Validator.check_schema(json.loads(done.stdout))
+
+
+def test_a_benchmarks_name_resolves_to_tasks_and_pinned_revisions_without_a_hub(folder):
+    shown = lidiag("describe", "dataset", "nanobeir", "--json", cwd=folder)
+    parts = json.loads(shown.stdout)
+    assert len(parts) == 13
+    assert all(re.fullmatch("[0-9a-f]{40}", part["revision"]) for part in parts)
+    assert {"name", "hub", "revision", "main_score", "languages"} == set(parts[0])
+    counts = {
+        name: len(json.loads(lidiag("describe", "dataset", name, "--json", cwd=folder).stdout)) for name in ("vidore-v1", "vidore-v3")
+    }
+    assert counts == {"vidore-v1": 10, "vidore-v3": 60}
+    assert "mteb/NanoSciFactRetrieval" in lidiag("describe", "dataset", "mteb:NanoSciFactRetrieval", cwd=folder).stdout
+
+
+def test_a_collection_is_described_by_what_it_holds(folder):
+    shown = lidiag("describe", "dataset", "data", cwd=folder).stdout
+    assert re.search(r"queries: +12\n", shown)
+    assert re.search(r"modality: +text\n", shown)
+
+
+def test_a_collection_that_cannot_be_had_is_shown_once_with_its_cause(folder):
+    (folder / "unjudged").mkdir()
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (folder / "unjudged" / name).write_text((folder / "data" / name).read_text())
+    done = lidiag("run", "--data", "data", "--data", "unjudged", "--suite", "smoke", "--out", "half", cwd=folder)
+    assert done.returncode == 3
+    assert "broken on unjudged, all 3 probes: unjudged cannot be used: qrels.tsv is missing" in " ".join(done.stdout.split())
+    assert "retrieval on data - How good are the rankings?" in done.stdout
