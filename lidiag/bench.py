@@ -11,11 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lidiag.adapter import Adapter
+from lidiag.adapter import Adapter, Side
 from lidiag.dataset import Dataset, Document
 from lidiag.findings import Findings
+from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.similarity import Block, Needs, Tiling, similarity_pass
+
+
+def no_states(side: Side, items: Sequence[str] | Sequence[Document], layer: int) -> MultiVectors:  # noqa: ARG001 - an encoder's signature
+    """Stand in for the states of a bench that was made from vectors alone."""
+    raise Skip("this bench was made from vectors, and there are no states behind them")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +30,7 @@ class Bench:
 
     `query_ids` are the queries that count: not empty, with at least one positive judgement; `queries` are their vectors in
     the same order. `documents` are the vectors of all documents, in the collection's order. `encode_documents` and
-    `encode_queries` encode further texts through the store.
+    `encode_queries` encode further texts through the store, `encode_states` the frozen states of a layer (-1: the last).
     """
 
     dataset: Dataset
@@ -34,6 +40,7 @@ class Bench:
     documents: MultiVectors
     encode_documents: Callable[[Sequence[Document]], MultiVectors]
     encode_queries: Callable[[Sequence[str]], MultiVectors]
+    encode_states: Callable[[Side, Sequence[str] | Sequence[Document], int], MultiVectors] = no_states
     seed: int = 0
     device: str = "cpu"
     tiling: Tiling | None = None

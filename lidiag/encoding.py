@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from lidiag.adapter import Adapter
+from lidiag.adapter import Adapter, Side, States
 from lidiag.dataset import Document
+from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
-from lidiag.store import Job, Store
+from lidiag.store import Encode, Job, Store
 
 # A page counts as much as a long text: it is made of about a thousand patches.
 _PAGE_SIZE = 4096
@@ -33,6 +36,25 @@ class Encoder:
             self.adapter.card, "document", documents, names, digests, sizes, self.adapter.documents, self.batch_size, self.device
         )  # fmt: skip
         return self.store.fetch(job, advance)
+
+    def states(self, side: Side, items: Sequence[str] | Sequence[Document], layer: int) -> MultiVectors:
+        """Return the frozen states of a layer behind the vectors of queries (texts) or documents, in their order.
+
+        Raises:
+            Skip: the model hands out none.
+            LidiagError: it has no such layer.
+        """
+        adapter = self.adapter
+        if not isinstance(adapter, States):
+            raise Skip(f"{adapter.card.name} hands out no states of its tokens")
+        encode: Encode[Any] = partial(adapter.query_states if side == "query" else adapter.document_states, layer=layer)
+        digests = [item.digest() if isinstance(item, Document) else hashlib.sha256(item.encode()).hexdigest() for item in items]
+        names = [item.id if isinstance(item, Document) else item for item in items]
+        sizes = [len(item.text) + (_PAGE_SIZE if item.page else 0) if isinstance(item, Document) else len(item) for item in items]
+        card = adapter.card.model_copy(update={"dim": encode(items[:1]).dim, "unit_rows": False})
+        return self.store.fetch(
+            Job(card, f"{side} states of layer {layer}", items, names, digests, sizes, encode, self.batch_size, self.device)
+        )
 
     def queries(self, texts: Sequence[str], advance: Callable[[int], None] = lambda _: None) -> MultiVectors:
         """Return the vectors of queries, in their order."""

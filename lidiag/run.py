@@ -309,6 +309,7 @@ def _bench(dataset: Dataset, encoder: Encoder, request: Request, watch: Watch) -
         documents=documents,
         encode_documents=encoder.documents,
         encode_queries=encoder.queries,
+        encode_states=encoder.states,
         seed=request.seed,
         device=request.device,
         tiling=Tiling.on(request.device),
