@@ -18,7 +18,7 @@ from lidiag.similarity import Needs
 from ._gradients import document_gradients
 from ._learners import Learner
 from ._pairs import Pairs
-from ._quality import Judgements, Order
+from ._rankings import Rankings
 
 Array = NDArray[np.float64]
 
@@ -69,21 +69,9 @@ class Exam:
     @torch.no_grad()
     def ndcg(self, network: nn.Module, documents: Sequence[int]) -> dict[Pooling, Array]:
         """Return nDCG@10 among `documents` (rising positions, all that are judged among them)."""
-        ids = [self.bench.dataset.documents[i].id for i in documents]
-        order, positions = Order(ids), torch.tensor(documents)
-        judged = [Judgements.of(self.bench, query) for query in self.pairs.queries]
-        scores = self._scores(network, self.pairs.queries, documents)
-        first = {pooling: positions[order.first(scores[pooling])] for pooling in self.poolings}
-        return {pooling: np.array([float(j.ndcg(row)) for j, row in zip(judged, first[pooling], strict=True)]) for pooling in self.poolings}
-
-    def collection(self, most: int) -> list[int]:
-        """Return what nDCG@10 is judged on: all documents, or the judged ones and a draw of others up to `most`."""
-        n = len(self.bench.documents)
-        if n <= most:
-            return list(range(n))
-        kept = {document for query in self.pairs.queries for document in self.bench.grades[query]}
-        others = [i for i in self.bench.rng("documents of a fine-tune").permutation(n).tolist() if i not in kept]
-        return sorted(kept | set(others[: max(0, most - len(kept))]))
+        asked, there = self.learner.queries(network, self.pairs.queries), self.learner.documents(network, documents)
+        found = Rankings(self.bench, documents).ndcg(self.pairs.queries, asked, there, self.poolings)
+        return {pooling: found[pooling] for pooling in self.poolings}
 
     def _scores(self, network: nn.Module, queries: Sequence[int], documents: Sequence[int]) -> dict[Pooling, Tensor]:
         asked, there = self.learner.queries(network, queries), self.learner.documents(network, documents)

@@ -17,7 +17,7 @@ def spectrum(network: nn.Module, states: Tensor) -> dict[str, float]:
     """
     points = states[: _STATES * max(1, len(states) // _STATES) : max(1, len(states) // _STATES)]
     jacobians: Tensor = torch.func.vmap(torch.func.jacrev(network))(points)  # pyright: ignore[reportAssignmentType, reportArgumentType] - a module is callable
-    squares = torch.linalg.eigvalsh((jacobians.mT @ jacobians).mean(0).double()).clamp(min=0).numpy()
+    squares = torch.linalg.eigvalsh((jacobians.mT @ jacobians).detach().mean(0).double()).clamp(min=0).numpy()
     p = np.sort(squares / squares.sum())[::-1]
     there = p[p > 0]
     return {"effective_rank": float(np.exp(-(there * np.log(there)).sum())), "sigma_1_share": float(p[0])}

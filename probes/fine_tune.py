@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lidiag import stats
 from lidiag.adapter import Trainable
 from lidiag.bench import Bench
 from lidiag.errors import LidiagError
@@ -21,11 +20,10 @@ from lidiag.probe import Measuring
 
 from ._exam import Exam
 from ._fine_tuning import Recipe, fine_tune, matched_scale
+from ._gains import gain_in_words, reach
 from ._learners import HeadLearner, Learner, NetworkLearner, identity_head
 from ._pairs import Split, split
-
-# Written before the figures, in nDCG@10: a hundredth is what leaderboards round away, a twentieth moves a model by many ranks.
-NEGLIGIBLE, STRONG = 0.01, 0.05
+from ._rankings import collection
 
 # Per mode: a head of fresh weights bears a hundred times the rate of a whole network.
 _RATES = {"head": (3e-4, 1e-3, 3e-3), "lora": (5e-5, 2e-4, 1e-3), "full": (5e-6, 2e-5, 1e-4)}
@@ -98,7 +96,7 @@ class FineTune:
         parts, learner = split(bench), self._learner(bench)
         poolings: tuple[Pooling, ...] = tuple(dict.fromkeys(parse(text) for text in self.poolings))  # pyright: ignore[reportAssignmentType] - others are refused
         exam = Exam(bench, learner, parts.held_out, poolings)
-        documents = exam.collection(self.documents)
+        documents = collection(bench, parts.held_out.queries, self.documents)
         steps = tuple(dict.fromkeys(round(self.steps * quarter / 4) for quarter in range(5)))
         chosen: dict[str, dict[str, float]] = {}
         before: dict[Pooling, Array] = {}
@@ -214,18 +212,11 @@ def _say(found: Findings, probe: FineTune, parts: Split, chosen: dict[str, dict[
     )
     for m in _own(found):
         operator = m.at["train_pooling"]
-        # A loss is the ailment, and the rule for words wants larger to be worse.
-        word = stats.verdict(m.low, m.high, NEGLIGIBLE, STRONG, two_sided=True)
-        sense = {
-            "strong": "changes nDCG@10 much",
-            "shown": "changes nDCG@10",
-            "none": "changes nDCG@10 by nothing that counts",
-            "cannot tell": "may or may not change nDCG@10",
-        }
+        word, sense = gain_in_words(m)
         gini = found.get("gini_change", m.at)
         text = (
-            f"Trained and read with {operator}, the model {sense[word]}: {m.value:+.4f}{_reach(m)}; the gradient's Gini changes by "
-            f"{gini.value:+.3f}{_reach(gini)}."
+            f"Trained and read with {operator}, the model is {sense} before: nDCG@10 {m.value:+.4f}{reach(m)}; the gradient's Gini changes by "
+            f"{gini.value:+.3f}{reach(gini)}."
         )
         found.say("change", text, verdict=word, pooling=operator)
 
@@ -233,7 +224,3 @@ def _say(found: Findings, probe: FineTune, parts: Split, chosen: dict[str, dict[
 def _own(found: Findings) -> Iterator[Measurement]:
     """Yield what training with an operator changes for that operator."""
     yield from [m for m in found.measurements if m.name == "nDCG@10_change" and m.at["train_pooling"] == m.at["eval_pooling"]]
-
-
-def _reach(m: Measurement) -> str:
-    return "" if m.low is None or m.high is None else f" ({m.low:+.4f} to {m.high:+.4f})"

@@ -16,7 +16,7 @@ from lidiag import stats
 from lidiag.bench import Bench
 from lidiag.errors import LidiagError
 from lidiag.findings import Findings
-from lidiag.measurement import Coordinate, Measurement, Paper, Skip
+from lidiag.measurement import Coordinate, Paper, Skip
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim
 from lidiag.probe import Measuring
@@ -24,13 +24,12 @@ from lidiag.probe import Measuring
 from ._batch_scores import batch_scores
 from ._exam import Exam
 from ._fine_tuning import Recipe, fine_tune
+from ._gains import gain_in_words, reach
 from ._heads import Head, collapsed, from_matrix, parse
 from ._learners import HeadLearner
 from ._pairs import Pairs, Split, split
+from ._rankings import collection
 from ._spectrum import peak, spectrum
-
-# Written before the figures, in nDCG@10.
-NEGLIGIBLE, STRONG = 0.01, 0.05
 
 _RATES = (3e-4, 1e-3, 3e-3)
 _LOSSES = ("infonce", "distillation")
@@ -148,10 +147,9 @@ class _Study:
     @classmethod
     def of(cls, probe: ProjectionHeads, bench: Bench) -> _Study:
         parts = split(bench)
-        own = HeadLearner(bench.queries, bench.documents, partial(_made, _LINEAR, (1, 1)))
         documents = sorted(
             {
-                *Exam(bench, own, parts.held_out, (MaxSim(),)).collection(probe.documents),
+                *collection(bench, parts.held_out.queries, probe.documents),
                 *parts.training.documents,
                 *parts.validation.documents,
             }
@@ -256,21 +254,12 @@ def _say(found: Findings, probe: ProjectionHeads, study: _Study, heads: list[Hea
         learning_rates=rates,
     )
     for gain in [m for m in found.measurements if m.name == "nDCG@10_gain"]:
-        word = stats.verdict(gain.low, gain.high, NEGLIGIBLE, STRONG, two_sided=True)
-        better = "better" if gain.value > 0 else "worse"
-        sense = {
-            "strong": f"much {better} than", "shown": f"{better} than", "none": "as good as",
-            "cannot tell": "not shown to be better or worse than",
-        }[word]  # fmt: skip
+        word, sense = gain_in_words(gain)
         crossing = "significant" if gain.low is not None and gain.high is not None and not gain.low <= 0 <= gain.high else "not significant"
-        text = f"{gain.at['head']} is {sense} {gain.at['than']}: nDCG@10 {gain.value:+.4f}{_reach(gain)}, {crossing} at 5 %."
+        text = f"{gain.at['head']} is {sense} {gain.at['than']}: nDCG@10 {gain.value:+.4f}{reach(gain)}, {crossing} at 5 %."
         if parse(str(gain.at["head"])).is_linear:
             text += " It is one matrix in the end, so that only the way of training can make a difference."
         found.say("head", text, verdict=word, **gain.at)
     if len(heads) > 1:
         ranks = ", ".join(f"{head} {found.get('effective_rank', {'head': str(head)}).value:.1f}" for head in heads)
         found.say("spectrum", f"Effective rank of {study.dims[1]}: {ranks}.")
-
-
-def _reach(m: Measurement) -> str:
-    return "" if m.low is None or m.high is None else f" ({m.low:+.4f} to {m.high:+.4f})"
