@@ -90,7 +90,9 @@ class _Source:
             raise LidiagError(
                 f"hf:{self.name} has no split {wanted or 'test'} in {config}, but {', '.join(splits)}.", f"Say which: ?split={splits[0]}."
             )
-        return load_dataset(self.place, config, split=wanted, revision=self.revision)
+        table = load_dataset(self.place, config, split=wanted, revision=self.revision)
+        mirror.require_revision(table, self.revision, self.name)
+        return table
 
     def column(self, what: str, table: Any, *, needed: bool = True) -> str | None:
         """Return the column that holds `what`: the one that the parameters name, else a usual one.

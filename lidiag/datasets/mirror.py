@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from pyarrow import ArrowException
 
@@ -13,6 +15,8 @@ from lidiag import hub
 from lidiag.dataset import DataOptions
 from lidiag.errors import LidiagError
 from lidiag.store import default_root
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def mirrored(path: str, mirror: Path) -> Path:
@@ -51,9 +55,24 @@ def reaching(path: str, revision: str | None, options: DataOptions, of: str = ""
         with _alone(f"{place}@{revision}"), unasked() if why or options.data_dir else nullcontext():
             yield place
     except (OSError, ValueError, KeyError, TypeError, ArrowException, DatasetsError) as error:
-        cause = (f"{why}, and " if why else "") + (str(error).partition("\n")[0] or type(error).__name__)
+        cause = (f"{why}, and " if why else "") + (str(error).partition("\n")[0].rstrip(".") or type(error).__name__)
         step = "Mend that, or name a mirror of the hub with --data-dir."
         raise LidiagError(f"{place}{f' of {of}' if of else ''} cannot be loaded: {cause}.", step) from error
+
+
+def require_revision(table: Any, revision: str | None, path: str) -> None:
+    """Refuse a table that was cached at another commit than `revision`: offline, `datasets` takes whatever it finds of that name.
+
+    Raises:
+        LidiagError: it is of another commit.
+    """
+    if revision is None or not _COMMIT.fullmatch(revision):
+        return
+    folders = {part for file in table.cache_files for part in Path(file["filename"]).parts if _COMMIT.fullmatch(part)}
+    if folders and revision not in folders:
+        raise LidiagError(
+            f"The cache holds {path} at revision {', '.join(sorted(folders))}, not at {revision}.", "Run it once without --offline."
+        )
 
 
 @contextmanager

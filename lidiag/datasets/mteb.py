@@ -162,6 +162,10 @@ def _fetch(task_: Any, options: DataOptions) -> None:
             task_.convert_v1_dataset_format_to_v2(num_proc=None)
         finally:
             task_.metadata = metadata
+    if options.data_dir is None:
+        for data in (data for splits in task_.dataset.values() for data in splits.values()):
+            mirror.require_revision(data["corpus"], pinned["revision"], pinned["path"])
+            mirror.require_revision(data["queries"], pinned["revision"], pinned["path"])
 
 
 def _notes(task_: Any, data: Mapping[str, Any], documents: Mapping[str, object], lost: int, options: DataOptions) -> tuple[str, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -31,12 +34,12 @@ except LidiagError as error:
 """
 
 
-def start(*arguments, cwd, **environment):
+def start(*arguments, cwd, code=LOAD, **environment):
     env = (
         dict(os.environ) | {"HF_HOME": str(cwd / "hf"), "MTEB_CACHE": str(cwd / "mteb"), "LIDIAG_CACHE": str(cwd / "lidiag")} | environment
     )
     return subprocess.Popen(
-        [sys.executable, "-c", LOAD, *map(str, arguments)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *map(str, arguments)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -59,19 +62,49 @@ def test_jobs_that_load_the_same_collection_at_once_read_the_same_rows_and_honou
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers every look-up alike, and keeps who asked for what."""
+    """Serves the files of one collection at whatever commit it is asked for, or refuses; keeps who asked for what."""
 
     asked: ClassVar[list[tuple[str, str | None]]] = []
+    root: ClassVar[Path | None] = None
     status, code = 403, "GatedRepo"
 
     def do_GET(self):
         self.asked.append((self.path, self.headers.get("Authorization")))
-        body = json.dumps({"error": "no"}).encode()
-        self.send_response(self.status)
-        self.send_header("X-Error-Code", self.code)
-        self.send_header("Content-Length", str(len(body)))
+        path = urlsplit(self.path).path
+        if self.root is None:
+            self.answer(self.status, b'{"error": "no"}', {"X-Error-Code": self.code})
+        elif "/resolve/" in path:
+            commit, name = path.split("/resolve/")[1].split("/", 1)
+            self.file(self.root / name, commit)
+        elif "/tree/" in path:
+            sizes = {name: (self.root / name).stat().st_size for name in self.names()}
+            rows = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in sizes.items()]
+            self.answer(200, json.dumps(rows).encode(), {})
+        else:
+            about = {"id": "mteb/NanoSciFactRetrieval", "sha": path.rpartition("/")[2], "private": False, "tags": [], "downloads": 0}
+            about |= {"siblings": [{"rfilename": name} for name in self.names()]}
+            self.answer(200, json.dumps(about).encode(), {})
+
+    do_HEAD = do_GET  # noqa: N815 - the base class's name
+
+    def names(self):
+        assert self.root is not None
+        return sorted(path.name for path in self.root.iterdir())
+
+    def file(self, path, commit):
+        if not path.exists():
+            self.answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+            return
+        body = path.read_bytes()
+        self.answer(200, body, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": commit})
+
+    def answer(self, status, body, headers):
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_):
         pass
@@ -82,9 +115,14 @@ def hub(monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(Hub, "asked", [])
+    monkeypatch.setattr(Hub, "root", None)
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+def online(hub):
+    return {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +136,7 @@ def hub(monkeypatch):
 def test_what_the_hub_refuses_is_said_with_its_cause_and_the_token_is_sent(tmp_path, hub, monkeypatch, refusal, cause):
     monkeypatch.setattr(Hub, "status", refusal[0])
     monkeypatch.setattr(Hub, "code", refusal[1])
-    no_proxy = {"HF_ENDPOINT": hub, "HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    answer = said(start("NanoSciFactRetrieval", cwd=tmp_path, **no_proxy))
+    answer = said(start("NanoSciFactRetrieval", cwd=tmp_path, **online(hub), HF_TOKEN="hf_secret"))  # noqa: S106 - no one's
     assert answer.startswith(f"refused: {cause}")
     assert "hf_secret" not in answer
     asked = [(path, key) for path, key in Hub.asked if "/datasets/" in path]
@@ -110,4 +147,20 @@ def test_what_the_hub_refuses_is_said_with_its_cause_and_the_token_is_sent(tmp_p
 def test_hf_hub_offline_asks_nobody(tmp_path, hub):
     answer = said(start("NanoSciFactRetrieval", cwd=tmp_path, HF_ENDPOINT=hub, HF_HUB_OFFLINE="1"))
     assert answer.startswith("refused: mteb/NanoSciFactRetrieval of NanoSciFactRetrieval cannot be loaded: HF_HUB_OFFLINE is set, and ")
+    assert Hub.asked == []
+
+
+def test_what_the_hub_gave_is_read_again_offline_but_not_for_another_commit(tmp_path, hub, monkeypatch):
+    tables = {"default": Dataset.from_list(QRELS[:2]), "corpus": Dataset.from_list(CORPUS), "queries": Dataset.from_list(QUERIES)}
+    mirror(tmp_path / "served", "train", tables)
+    monkeypatch.setattr(Hub, "root", tmp_path / "served")
+    first = said(start("NanoSciFactRetrieval", cwd=tmp_path, **online(hub)))
+    assert len(first) == 64
+    assert any(path.endswith("/corpus.parquet") for path, _ in Hub.asked)
+    Hub.asked.clear()
+    assert said(start("NanoSciFactRetrieval", cwd=tmp_path, HF_ENDPOINT=hub, HF_HUB_OFFLINE="1")) == first
+    other = LOAD.replace("mteb.load(sys.argv[1], ", "hf.load(sys.argv[1], ").replace("import mteb", "import hf")
+    other = other.replace("DataOptions(", "DataOptions(revision='1' * 40, ")
+    answer = said(start("mteb/NanoSciFactRetrieval", cwd=tmp_path, code=other, HF_ENDPOINT=hub, HF_HUB_OFFLINE="1"))
+    assert answer.startswith("refused: The cache holds mteb/NanoSciFactRetrieval at revision 8c5f7bbe")
     assert Hub.asked == []

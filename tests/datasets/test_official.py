@@ -27,7 +27,7 @@ from lidiag.similarity import Needs, similarity_pass  # noqa: E402
 from lidiag.store import Store  # noqa: E402
 from lidiag.watch import Silent  # noqa: E402
 from tests.datasets.local_tasks import Encoded, EncodedUnpadded, kept_by_query, task_of  # noqa: E402
-from tests.datasets.test_mteb import CORPUS, QRELS, QUERIES, mirror  # noqa: E402
+from tests.datasets.test_mteb import CORPUS, QRELS, QUERIES, mirror, png  # noqa: E402
 from tests.probes.toy import toy_bench  # noqa: E402
 from tests.shared import SHARED, needs_shared  # noqa: E402
 
@@ -305,6 +305,38 @@ def test_scores_by_query_are_kept_and_the_report_is_json_without_nan(ran):
     ]
     assert sorted((row["query"], round(row["value"], 5)) for row in rows) == [("q1", 1.0), ("q2", 0.61315)]
     assert reports.read(out).to_json() == report.to_json()
+
+
+def vidore_v2(folder):
+    """Lay out a task of ViDoRe v2, two languages in one table of questions, as the hub has it."""
+    pages = [{"corpus-id": i, "image": {"bytes": png(80 * i), "path": None}} for i in (1, 2)]
+    asked = [{"query-id": i, "query": f"{word} {i}?", "language": word} for i, word in enumerate(("english", "french"))]
+    judged = [{"query-id": i, "corpus-id": 1, "score": 1 + i} for i in range(2)]
+    mirror(folder / "vidore/esg_reports_v2", "test", {
+        "corpus": datasets.Dataset.from_list(pages).cast_column("image", datasets.Image()),
+        "queries": datasets.Dataset.from_list(asked),
+        "qrels": datasets.Dataset.from_list(judged),
+    })  # fmt: skip
+
+
+def test_a_page_tasks_languages_stand_in_one_results_file_by_a_model_of_pages(tmp_path, tmp_path_factory):
+    vidore_v2(tmp_path / "mirror")
+    (tmp_path / "own.toml").write_text('name = "own"\nversion = 1\ndescription = ""\n[[steps]]\nprobe = "official-scores"\n')
+    name = "mteb:Vidore2ESGReportsRetrieval?subset="
+    request = run.Request(
+        model=a_page_model(tmp_path_factory), suites=(str(tmp_path / "own.toml"),), data=(f"{name}english", f"{name}french"),
+        out=tmp_path / "out", data_dir=tmp_path / "mirror",
+    )  # fmt: skip
+    report = run.run(request, Silent())
+    assert [(result.dataset, result.status) for result in report.results] == [(f"{name}english", "passed"), (f"{name}french", "passed")]
+    (path,) = (tmp_path / "out" / "mteb").rglob("Vidore2ESGReportsRetrieval.json")
+    result = TaskResult.from_disk(path, load_historic_data=False)
+    assert {score["hf_subset"]: score["languages"] for score in result.scores["test"]} == {"english": ["eng-Latn"], "french": ["fra-Latn"]}
+    values = {m.value for r in report.results for m in r.measurements if m.name == "main_score"}
+    assert {score["ndcg_at_5"] for score in result.scores["test"]} == {round(value, 5) for value in values}
+    entries = (tmp_path / "out" / ".eval_results" / "Vidore2ESGReportsRetrieval.yaml").read_text()
+    assert "Vidore2ESGReportsRetrieval_english_test" in entries
+    assert "task_id: Vidore2ESGReportsRetrieval\n" not in entries  # two of four languages are not the whole task
 
 
 @needs_shared("models/minilm-colbert")
