@@ -59,7 +59,7 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
         yield ""
         yield "Published claims"
         for claim in report.claims:
-            yield from _wrapped([claim_line(claim)], "  ")
+            yield from _wrapped([claim_line(claim, everything=everything)], "  ")
     if report.gates:
         yield ""
         yield "Gates"
@@ -169,13 +169,14 @@ def gate_lines(gates: Iterable[Verdict]) -> Iterator[str]:
             yield from _wrapped([gate.reason], "          ")
 
 
-def claim_line(claim: ClaimVerdict) -> str:
-    """Return a claim's outcome in words: the verdict, what was published and what was measured."""
-    what = f" ({claim.measured}{' on ' + claim.dataset if claim.dataset else ''}, n = {claim.n})" if claim.measured else ""
-    reach = "" if claim.low is None or claim.high is None else f", {number(claim.low)} to {number(claim.high)}"
-    here = "" if claim.value is None else f" Here: {number(claim.value)}{reach}{what}."
-    why = f": {claim.why}" if claim.why else ""
-    return f"{claim.verdict.upper()}{why}. {claim.claim} Published: {claim.published} ({claim.source}).{here}"
+def claim_line(claim: ClaimVerdict, *, everything: bool = False) -> str:
+    """Return a claim's outcome in words: the verdict, what was published and what was measured; where, with `everything`."""
+    reach = "" if claim.low is None or claim.high is None else f" ({number(claim.low)} to {number(claim.high)}, n = {claim.n})"
+    where = f", {claim.measured} on {claim.dataset}" if everything and claim.measured and claim.dataset else ""
+    source = f" ({claim.source})" if everything else ""
+    here = "" if claim.value is None else f" Here: {number(claim.value)}{reach}{where}."
+    why = f" Why: {claim.why}." if claim.why else ""
+    return f"{claim.verdict.upper()}  {claim.claim} Published: {claim.published}{source}.{here}{why}"
 
 
 def _wrapped(texts: Iterable[str], prefix: str) -> Iterator[str]:

@@ -65,6 +65,7 @@ class ProjectionHeads:
         "matrices (arXiv 2510.12327; that line and the interval over crossed queries and seeds are ours)",
         "collapsed_difference": "largest change of nDCG@10 of a query where a head without non-linearity is replaced by the one matrix that it is; ours",
         "effective_rank": "exp(H(p)), p_i = sigma_i^2 / sum, of the head's Jacobian; ours (the paper argues it, and does not measure it)",
+        "effective_rank_difference": "effective_rank of a head less that of another, paired by seed; ours",
         "sigma_1_share": "p_1, the largest direction's share; ours",
         "peak": "mean over a held-out query's tokens of (largest - mean) / sd of the similarities to its own document; ours",
         "gradient_share": "share of the own document's vectors that get gradient by MaxSim; ours",
@@ -99,8 +100,8 @@ class ProjectionHeads:
         for name, outcome in trained.items():
             outcome.report(found, name)
         for head in heads:
-            for rival in ("linear", f"linear, same start as {head}"):
-                if str(head) != rival and rival in trained:
+            for rival in _rivals(head):
+                if rival in trained:
                     _compare(found, trained[str(head)], trained[rival], {"head": str(head), "than": rival.partition(" as ")[0]})
         _say(found, self, study, heads, {name: outcome.rate for name, outcome in trained.items()})
         return found
@@ -227,6 +228,14 @@ class _Study:
         return whole
 
 
+def _rivals(head: Head) -> list[str]:
+    """Return what a head is compared with: lines, and the same head without its residual or its bend."""
+    if head == _LINEAR:
+        return []
+    plain, straight = replace(head, residual=False), replace(head, activation="identity")
+    return ["linear", f"linear, same start as {head}", *(str(other) for other in dict.fromkeys((plain, straight)) if other != head)]
+
+
 def _made(head: Head, dims: tuple[int, int], generator: torch.Generator) -> nn.Module:
     return head.make(*dims, generator)
 
@@ -244,6 +253,11 @@ def _at(states: MultiVectors, documents: list[int], n: int) -> MultiVectors:
 
 def _compare(found: Findings, a: _Outcome, b: _Outcome, at: dict[str, Coordinate]) -> None:
     found.crossed("nDCG@10_gain", at, np.array(a.ndcg) - np.array(b.ndcg))
+    estimate = stats.mean_interval(np.array(a.spectra["effective_rank"]) - np.array(b.spectra["effective_rank"]))
+    found.number(
+        "effective_rank_difference", at, estimate.value, n=estimate.n, unit_of_n="seeds", low=estimate.low, high=estimate.high,
+        no_interval=estimate.no_interval,
+    )  # fmt: skip
 
 
 def _say(found: Findings, probe: ProjectionHeads, study: _Study, heads: list[Head], rates: dict[str, float]) -> None:
