@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parent
 _PLACEHOLDERS = frozenset({"NAME", "TASK"})  # what a listing writes for any name
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NAME = re.compile(r"(?:(?P<kind>[A-Za-z][A-Za-z0-9_-]*):)?(?P<name>[^?@]*)(?:@(?P<revision>[^?@]+))?(?:\?(?P<parameters>.*))?", re.DOTALL)
 
 
@@ -220,6 +221,11 @@ def _dataset_kind(text: str) -> tuple[Name, str]:
     if Path(name.name).expanduser().exists():
         return name, "beir"
     listing = [kind for kind in _dataset_kinds() if name.name in _listed(_dataset(kind)) and name.name not in _PLACEHOLDERS]
+    if len(listing) != 1 and _HUB_NAME.fullmatch(name.name):
+        raise LidiagError(
+            f"There is no folder {name.name}.",
+            f"Name one that there is, or hf:{name.name} for a collection of the hub, or see `lidiag list datasets`.",
+        )
     if len(listing) != 1:
         raise unknown("dataset", text, dataset_names(), "`lidiag list datasets`, or name a folder in the BEIR layout")
     return name, listing[0]

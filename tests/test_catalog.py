@@ -48,6 +48,7 @@ def test_what_is_no_name_is_refused(text):
         (lambda: catalog.dataset("bultin:facts", DataOptions()), "builtin"),
         (lambda: catalog.dataset("builtin:fact", DataOptions()), "facts"),
         (lambda: catalog.dataset("builtin-facts", DataOptions()), "builtin:facts"),
+        (lambda: catalog.dataset("org/set", DataOptions()), "no folder org/set. .* hf:org/set for a collection of the hub"),
         (lambda: catalog.probe("retrieval", {"pooling": ["maxsim"]}), "poolings"),
     ],
 )

@@ -30,7 +30,7 @@ class Spread:
     most: float
 
     @classmethod
-    def of(cls, counts: Collection[int]) -> Spread | None:
+    def of(cls, counts: Collection[float]) -> Spread | None:
         """Return the spread of `counts`; None of nothing."""
         if not counts:
             return None
@@ -79,6 +79,7 @@ class DataCheck:
     documents: Texts
     queries: Texts
     judged: Judged
+    megapixels: Spread | None = None  # of the pages: what the number of patches follows in many models
 
 
 def check(folder: Path, options: DataOptions | None = None) -> DataCheck:
@@ -93,7 +94,7 @@ def check(folder: Path, options: DataOptions | None = None) -> DataCheck:
     questions = beir.read_questions(root, options or DataOptions(), faults)
     source = beir.source(root)
     beir.hold_together(questions, documents, source, faults)
-    _decode_pages(documents.values(), source, faults)
+    pixels = _pixels(documents.values(), source, faults)
     words = {document.id: len(_WORD.findall(document.text)) for document in documents.values()}
     positives = {query: {d for d, grade in row.items() if grade > 0} for query, row in questions.relevance.items()}
     asked = [Document(query.id, query.text) for query in questions.queries.values()]
@@ -111,6 +112,7 @@ def check(folder: Path, options: DataOptions | None = None) -> DataCheck:
             positives_per_query=Spread.of([len(found) for found in positives.values()]),
             relevant_length_ratio=_length_ratio(words, positives.values()),
         ),
+        megapixels=Spread.of([count / 1e6 for count in pixels]),
     )
 
 
@@ -126,6 +128,8 @@ def text(found: DataCheck) -> str:
         lines.append(f"{name}: {side.count:,} ({side.empty:,} empty, {side.duplicates:,} duplicates{pages})")
         if side.words:
             lines.append(f"  words: {_spread(side.words)}")
+        if name == "documents" and found.megapixels:
+            lines.append(f"  megapixels of a page: {_spread(found.megapixels)}")
     judged = found.judged
     lines.append(
         f"judgements: {judged.count:,} of {judged.queries:,} queries, {judged.queries_without_positive:,} of them without a positive one"
@@ -140,10 +144,14 @@ def text(found: DataCheck) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    return (
-        f"mean {spread.mean:.1f}; from {spread.least:g} over {spread.quarter:g}, {spread.median:g} (median) and {spread.three_quarters:g} "
-        f"to {spread.most:g}"
+    least, quarter, median, three_quarters, most = map(
+        _number, (spread.least, spread.quarter, spread.median, spread.three_quarters, spread.most)
     )
+    return f"mean {_number(spread.mean)}; from {least} over {quarter}, {median} (median) and {three_quarters} to {most}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
 
 
 def _texts(documents: Sequence[Document], words: Sequence[int]) -> Texts:
@@ -169,10 +177,14 @@ def _length_ratio(words: Mapping[str, int], positives: Iterable[set[str]]) -> fl
     return float(np.mean(ratios)) if ratios else None
 
 
-def _decode_pages(documents: Iterable[Document], source: str, faults: Faults) -> None:
+def _pixels(documents: Iterable[Document], source: str, faults: Faults) -> list[int]:
+    """Decode every page, one after another, and return their numbers of pixels."""
+    counts: list[int] = []
     for document in documents:
         if document.page is not None:
             try:
-                document.page.open()
+                image = document.page.open()
+                counts.append(image.width * image.height)
             except LidiagError as error:
                 faults.add(source, 0, f"has the document {show(document.id)} with an image that fails: {error.what}")
+    return counts

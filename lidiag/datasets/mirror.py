@@ -54,7 +54,7 @@ def reaching(path: str, revision: str | None, options: DataOptions, of: str = ""
     try:
         with _alone(f"{place}@{revision}"), unasked() if why or options.data_dir else nullcontext():
             yield place
-    except (OSError, ValueError, KeyError, TypeError, ArrowException, DatasetsError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ArrowException, DatasetsError) as error:
         cause = (f"{why}, and " if why else "") + (str(error).partition("\n")[0].rstrip(".") or type(error).__name__)
         step = "Mend that, or name a mirror of the hub with --data-dir."
         raise LidiagError(f"{place}{f' of {of}' if of else ''} cannot be loaded: {cause}.", step) from error

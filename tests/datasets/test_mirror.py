@@ -17,6 +17,11 @@ import pytest
 
 datasets = pytest.importorskip("datasets")
 
+from huggingface_hub import constants  # noqa: E402 - after the skip
+
+from lidiag.dataset import DataOptions  # noqa: E402
+from lidiag.datasets import mteb  # noqa: E402
+from lidiag.errors import LidiagError  # noqa: E402
 from tests.datasets.test_mteb import CORPUS, QRELS, QUERIES, mirror  # noqa: E402 - after the skip
 
 Dataset = datasets.Dataset
@@ -59,6 +64,16 @@ def test_jobs_that_load_the_same_collection_at_once_read_the_same_rows_and_honou
     assert len(fingerprints) == 1
     assert len(fingerprints.pop()) == 64
     assert list((tmp_path / "hf" / "datasets").rglob("*.arrow"))
+
+
+def test_a_damaged_file_is_the_cause_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("LIDIAG_CACHE", str(tmp_path / "lidiag"))
+    tables = {"default": Dataset.from_list(QRELS[:2]), "corpus": Dataset.from_list(CORPUS), "queries": Dataset.from_list(QUERIES)}
+    mirror(tmp_path / "NanoSciFactRetrieval", "train", tables)
+    (tmp_path / "NanoSciFactRetrieval" / "corpus.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(LidiagError, match=r"NanoSciFactRetrieval of NanoSciFactRetrieval cannot be loaded: "):
+        mteb.load("NanoSciFactRetrieval", DataOptions(data_dir=tmp_path))
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -133,12 +148,16 @@ def online(hub):
         ((404, "RevisionNotFound"), "mteb/NanoSciFactRetrieval has no revision 8c5f7bbe"),
     ],
 )
-def test_what_the_hub_refuses_is_said_with_its_cause_and_the_token_is_sent(tmp_path, hub, monkeypatch, refusal, cause):
+def test_what_the_hub_refuses_is_said_with_its_cause_and_the_token_is_sent(hub, monkeypatch, refusal, cause):
     monkeypatch.setattr(Hub, "status", refusal[0])
     monkeypatch.setattr(Hub, "code", refusal[1])
-    answer = said(start("NanoSciFactRetrieval", cwd=tmp_path, **online(hub), HF_TOKEN="hf_secret"))  # noqa: S106 - no one's
-    assert answer.startswith(f"refused: {cause}")
-    assert "hf_secret" not in answer
+    monkeypatch.setattr(constants, "ENDPOINT", hub)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with pytest.raises(LidiagError) as error:
+        mteb.load("NanoSciFactRetrieval", DataOptions())
+    assert str(error.value).startswith(cause)
+    assert "hf_secret" not in str(error.value)
     asked = [(path, key) for path, key in Hub.asked if "/datasets/" in path]
     assert asked[0][0].startswith("/api/datasets/mteb/NanoSciFactRetrieval/revision/8c5f7bbe")
     assert {key for _, key in asked} == {"Bearer hf_secret"}
