@@ -54,9 +54,18 @@ CURVES = (
     Curve("minimal-pairs", "right_wins", "kind", "The right document wins, by kind of pair", reference=0.5),
     Curve("compression", "ndcg_retained", "scheme", "nDCG@10 retained by compression", reference=1),
     Curve("gradient-gini", "gini_excess", "pooling", "Concentration beyond chance", reference=0),
-    Curve("gradient-gini", "gini_by_step", "step", "Concentration in training", series="train_pooling"),
-    Curve("synthetic-routing", "R@1_by_length", "m", "R@1 by document length", log=True),
+    Curve("fine-tune", "gini_by_step", "step", "Concentration of the gradient in training", series="train_pooling"),
+    Curve("fine-tune", "R@1_by_step", "step", "R@1 in training", series="train_pooling"),
+    Curve("fine-tune", "loss_by_step", "step", "Held-out loss in training", series="train_pooling"),
+    Curve("fine-tune", "nDCG@10_change", "train_pooling", "What training changes", series="eval_pooling", reference=0),
+    Curve("synthetic-routing", "gini_by_epoch", "epoch", "Concentration of the gradient in training"),
+    Curve("synthetic-routing", "R@1_by_length", "m", "R@1 by document length, trained anew", log=True),
+    Curve("synthetic-routing", "R@1_by_length_evaluated", "m", "R@1 by document length, trained at one", log=True),
     Curve("synthetic-routing", "gini_by_length", "m", "Concentration by document length", log=True),
+    Curve("projection-heads", "nDCG@10", "head", "Ranking quality by head"),
+    Curve("projection-heads", "effective_rank", "head", "Effective rank by head"),
+    Curve("smart-gain", "nDCG@10", "pooling", "Ranking quality by score"),
+    Curve("smart-gain", "nDCG@10_by_layer", "layer", "Late scores by layer"),
 )
 
 
