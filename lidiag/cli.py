@@ -307,6 +307,27 @@ def html(
 
 
 @app.command()
+def export(
+    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
+    to: Annotated[str, typer.Option(help="csv: every number; latex: the headline numbers; every-eval-ever: a record of its schema 0.3.0.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: print.")] = None,
+    organization: Annotated[str, typer.Option(help="For every-eval-ever: who evaluated.")] = "",
+    relationship: Annotated[str, typer.Option(help="Likewise: first_party, third_party, collaborative or other.")] = "other",
+) -> None:
+    """Write a report's numbers in another format."""
+    from lidiag import export as exports
+    from lidiag import report as reports
+    from lidiag.files import write_text
+
+    text = exports.text(reports.read(report), to, organization, relationship)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        typer.echo(out)
+
+
+@app.command()
 def compare(
     reports: Annotated[list[Path], typer.Argument(help="Two or more report.json or folders of runs; the first is the baseline.")],
     floor: Annotated[float, typer.Option(help="Differences below this are negligible.", min=0)] = 0.01,
