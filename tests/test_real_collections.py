@@ -28,6 +28,7 @@ def lidiag(cwd, *arguments):
     env = dict(os.environ) | {"LIDIAG_CACHE": str(cwd / "cache"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", MEASURE, "run", "--suite", "quality", "--out", "out", "--json", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 1}, done.stderr  # 1: a gate failed, as a random model's must
     return json.loads(done.stdout), int(done.stderr.rpartition("peak ")[2]) * 1024 / 1e9
 
 

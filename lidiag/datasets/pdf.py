@@ -16,8 +16,8 @@ from lidiag.dataset import Page
 from lidiag.errors import LidiagError
 from lidiag.files import sha256
 
-# What vidore's own collections have: 150 dots an inch, an A4 page of 1,240 x 1,754. A poster is drawn no larger than a page is.
-_DOTS, _LONGEST = 150, 2048
+# An A4 page is then 1,240 x 1,754, as in ViDoRe; a larger one is drawn no larger, or a batch of pages would not fit into memory.
+_DOTS, _LONGEST = 150, 1754
 _PAGE = "#page="  # as in a link to a page of a PDF (RFC 8118), counted from 1
 _LOCK = threading.RLock()  # pdfium is not safe to use from two threads
 

@@ -69,10 +69,10 @@ def test_pages_of_a_pdf_are_drawn_one_by_one_at_150_dots_an_inch_and_only_when_a
     assert (np.asarray(image) < 128).any()
 
 
-def test_a_poster_is_drawn_no_larger_than_2048_pixels(tmp_path):
+def test_a_poster_is_drawn_no_larger_than_an_a4_page(tmp_path):
     pytest.importorskip("pypdfium2", reason="pypdfium2, of the extra pdf, is not installed")
     path = write_pdf(tmp_path / "poster.pdf", ["big"], size=(30, 120))
-    assert max(pdf.page(path, 1).open().size) <= 2049
+    assert max(pdf.page(path, 1).open().size) <= 1755
 
 
 def test_a_changed_pdf_has_other_digests(folder):
