@@ -90,8 +90,9 @@ def _said(bench: Bench, counted: Counted, others: int) -> Findings:
         found.mean("score", {"metric": metric}, [counted.by_query[metric][q] for q in bench.query_ids], better="higher", share=True)
     more = f"; {others:,} of them, without a relevant document or a token vector, are no part of the means here" if others else ""
     found.say(
-        "official score",
+        "verdict",
         f"{counted.by} counts {counted.main} = {counted.value:.5f} over {counted.queries:,} queries{more}.",
+        verdict="counted",
         record=dict(counted.record),
     )
     return found

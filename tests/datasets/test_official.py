@@ -54,7 +54,7 @@ class Parity:
         self.encoded = self.store.encoded
         probes = [catalog.probe("official-scores", {}), catalog.probe("retrieval", {"poolings": ["maxsim"]})]
         self.official, self.retrieval = (outcome.findings for outcome in battery.measure(probes, self.bench, Silent()))
-        (found,) = [finding for finding in self.official.findings if finding.name == "official score"]
+        (found,) = [finding for finding in self.official.findings if finding.name == "verdict"]
         self.record = found.data["record"]
         self.queries = self.bench.encode_queries([query.text for query in self.dataset.queries])
 
@@ -208,7 +208,7 @@ def test_a_query_that_only_mteb_counts_is_counted_by_mteb_and_said():
         encode_queries=lambda texts: bench.queries.select([0] * len(texts)),
     )
     (outcome,) = battery.measure([catalog.probe("official-scores", {})], bench, Silent())
-    (said,) = [finding for finding in outcome.findings.findings if finding.name == "official score"]
+    (said,) = [finding for finding in outcome.findings.findings if finding.name == "verdict"]
     assert "ndcg_at_10 = 0.50000 over 2 queries; 1 of them, without a relevant document" in said.text
     assert outcome.findings.get("main_score", {}).value == 1.0
 
