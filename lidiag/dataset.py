@@ -109,6 +109,10 @@ class Document:
 
     def digest(self) -> str:
         """Return the SHA-256 of what a model sees; the id is not part of it."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         digest = hashlib.sha256(self.text.encode())
         if self.page is not None:
             digest.update(b"\0page\0" + self.page.digest())

@@ -63,7 +63,20 @@ def _lines(report: Report, *, everything: bool) -> Iterator[str]:
     if report.gates:
         yield ""
         yield "Gates"
-        yield from gate_lines(report.gates)
+        yield from _gates(report)
+
+
+def _gates(report: Report) -> Iterator[str]:
+    """Yield every gate's outcome; those of a collection on which nothing was measured in one line."""
+    unmeasured: dict[str, str] = {}
+    for data in report.data:
+        results = [result for result in report.results if result.dataset == data.name]
+        if len(results) > 1 and _ended_alike(results):
+            unmeasured[data.name] = results[0].status
+    yield from gate_lines(gate for gate in report.gates if gate.dataset not in unmeasured)
+    for name, status in unmeasured.items():
+        count = sum(gate.dataset == name for gate in report.gates)
+        yield from _wrapped([f"{status.upper()}  all {count} gates on {name}: nothing was measured there"] if count else [], "  ")
 
 
 def _ended_alike(results: Sequence[Result]) -> bool:
@@ -157,13 +170,19 @@ def number(value: float) -> str:
 
 
 def gate_lines(gates: Iterable[Verdict]) -> Iterator[str]:
-    """Yield each gate's outcome, with the reason of one that failed."""
+    """Yield each gate's outcome, with the reason of one that failed; and its collection, where there are several."""
+    gates = list(gates)
+    several = len({gate.dataset for gate in gates}) > 1
     for gate in gates:
         limit = "" if gate.limit is None else f" {gate.op} {number(gate.limit)}"
         observed = "" if gate.observed is None else f": {number(gate.observed)}"
         place = str(gate).replace(f"{gate.probe} ", "", 1)
         yield from _wrapped(
-            [f"{gate.status.upper()}  {gate.probe}: {place}{limit}{observed}" + (f" ({gate.why})" if gate.why else "")], "  "
+            [
+                f"{gate.status.upper()}  {gate.probe}{f' on {gate.dataset}' if several else ''}: {place}{limit}{observed}"
+                + (f" ({gate.why})" if gate.why else "")
+            ],
+            "  ",
         )
         if gate.status == "failed":
             yield from _wrapped([gate.reason], "          ")

@@ -291,3 +291,5 @@ def test_a_collection_that_cannot_be_had_is_shown_once_with_its_cause(folder):
     assert done.returncode == 3
     assert "broken on unjudged, all 3 probes: unjudged cannot be used: qrels.tsv is missing" in " ".join(done.stdout.split())
     assert "retrieval on data - How good are the rankings?" in done.stdout
+    assert "BROKEN  all 2 gates on unjudged: nothing was measured there" in done.stdout
+    assert done.stdout.count("PASSED") == 2
