@@ -22,6 +22,7 @@ _MOST_ROWS = 20_000_000
 _MOST_UNPACKED = 2 * 2**30
 _LONGEST = {"dataset": 256, "probe": 64, "name": 128, "at": 1024, "query": 512}
 _TEXT = tuple(_LONGEST)
+_MOST_PLACES = 2**62
 _NEXT = "It is not as lidiag wrote it: run again, or take the file of that run."
 
 
@@ -118,8 +119,13 @@ def _grouped(path: Path, table: Any) -> Mapping[Key, Sample]:
     if not np.isfinite(numbers["value"]).all() or np.isinf(numbers["base"]).any():
         raise LidiagError(f"{path} has a value that is not finite.", _NEXT)
     joint = np.zeros(len(table), dtype=np.int64)
+    places = 1
+    for name in _TEXT:
+        places *= len(words[name])
     for name in _TEXT[:-1]:
-        joint = np.unique(joint * len(words[name]) + codes[name], return_inverse=True)[1].astype(np.int64)
+        joint = joint * len(words[name]) + codes[name]
+        if places > _MOST_PLACES:  # more combinations than a whole number holds: count those that occur
+            joint = np.unique(joint, return_inverse=True)[1].astype(np.int64)
     order = np.argsort(joint * len(words["query"]) + codes["query"], kind="stable")
     sorted_joint, sorted_query = joint[order], codes["query"][order]
     twice = (np.diff(sorted_joint) == 0) & (np.diff(sorted_query) == 0)

@@ -174,27 +174,30 @@ def _words(m: Measurement) -> Iterator[str]:
 
 
 def _aggregate(result: Result, m: Measurement, sample: Sample | None, data: DataUsed) -> Iterator[str]:
-    what = _called(result, m)
+
+    def what() -> str:
+        return _called(result, m)
+
     if sample is None:
-        yield f"{what} has no values by query"
+        yield f"{what()} has no values by query"
         return
     if len(sample.values) > data.queries:
-        yield f"{what} has values for {len(sample.values)} queries of {data.queries}"
+        yield f"{what()} has values for {len(sample.values)} queries of {data.queries}"
     if (sample.base is None) != (m.aggregate == "mean"):
-        yield f"{what} is called a {m.aggregate}, and its values are not those of one"
+        yield f"{what()} is called a {m.aggregate}, and its values are not those of one"
         return
     if sample.base is not None and not sample.base.sum() > 0:
-        yield f"{what} has nothing to divide by"
+        yield f"{what()} has nothing to divide by"
         return
     value = float(sample.values.mean() if sample.base is None else sample.values.sum() / sample.base.sum())
     if abs(value - m.value) > _TOLERANCE * max(1.0, abs(value)):
-        yield f"{what} is {m.value:.6g} in the report and {value:.6g} by its values"
+        yield f"{what()} is {m.value:.6g} in the report and {value:.6g} by its values"
     if m.n != (len(sample.values) if sample.clusters is None else len(set(sample.clusters.tolist()))):
-        yield f"{what} says n = {m.n}, and its values are of another number"
+        yield f"{what()} says n = {m.n}, and its values are of another number"
     if (m.low is not None and m.low > m.value + _TOLERANCE) or (m.high is not None and m.high < m.value - _TOLERANCE):
-        yield f"{what} lies outside its own interval"
+        yield f"{what()} lies outside its own interval"
     if is_share(m.name) and (sample.values.min() < 0 or sample.values.max() > 1):
-        yield f"{what} has values outside 0..1"
+        yield f"{what()} has values outside 0..1"
 
 
 def _called(result: Result, m: Measurement) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,13 @@ Queries of one `cluster` are not independent: they share a fact, say; null where
 
 def coordinates(at: Mapping[str, Coordinate]) -> str:
     """Write coordinates as the `at` column holds them."""
-    return json.dumps(dict(at), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    # The type too, as 1 and 1.0 are equal and are not written alike.
+    return _written(tuple((key, type(value), value) for key, value in at.items()))
+
+
+@lru_cache(maxsize=2**16)  # the same few thousand stand in every report of a leaderboard
+def _written(at: tuple[tuple[str, type, Coordinate], ...]) -> str:
+    return json.dumps({key: value for key, _, value in at}, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 def write(path: Path, said: Sequence[tuple[str, str, Findings]]) -> Values:
