@@ -56,6 +56,8 @@ def reaching(path: str, revision: str | None, options: DataOptions, of: str = ""
             yield place
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ArrowException, DatasetsError) as error:
         cause = (f"{why}, and " if why else "") + (str(error).partition("\n")[0].rstrip(".") or type(error).__name__)
+        if options.data_dir is not None and not (Path(place) / "README.md").exists():
+            cause += "; and it has no README.md, which on the hub says which file is which"
         step = "Mend that, or name a mirror of the hub with --data-dir."
         raise LidiagError(f"{place}{f' of {of}' if of else ''} cannot be loaded: {cause}.", step) from error
 

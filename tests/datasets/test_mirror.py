@@ -76,6 +76,15 @@ def test_a_damaged_file_is_the_cause_that_is_said(tmp_path, monkeypatch):
         mteb.load("NanoSciFactRetrieval", DataOptions(data_dir=tmp_path))
 
 
+def test_a_mirror_without_its_readme_is_told_to_have_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("LIDIAG_CACHE", str(tmp_path / "lidiag"))
+    mirror(tmp_path / "NanoSciFactRetrieval", "train", {"default": Dataset.from_list(QRELS), "corpus": Dataset.from_list(CORPUS)})
+    (tmp_path / "NanoSciFactRetrieval" / "README.md").unlink()
+    with pytest.raises(LidiagError, match=r"it has no README\.md, which on the hub says which file is which"):
+        mteb.load("NanoSciFactRetrieval", DataOptions(data_dir=tmp_path))
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
     """Serves the files of one collection at whatever commit it is asked for, or refuses; keeps who asked for what."""
 
