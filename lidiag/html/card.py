@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from lidiag.advice import Advice, advise
 from lidiag.files import write_text
-from lidiag.html import figures, page
+from lidiag.html import figures, heat, page
 from lidiag.html.summary import Point, in_short
 from lidiag.measurement import Measurement
 from lidiag.report import DataUsed, Report, Result
@@ -62,4 +62,6 @@ def _collection(report: Report, number: int) -> _Collection:
 
 
 def _section(result: Result, anchor: str) -> _Section:
-    return _Section(anchor, result, list(figures.figures(result, anchor)), [m for m in result.measurements if is_headline(m)])
+    return _Section(
+        anchor, result, [*figures.figures(result, anchor), *heat.maps(result, anchor)], [m for m in result.measurements if is_headline(m)]
+    )
