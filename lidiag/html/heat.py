@@ -33,7 +33,7 @@ MAPS = (
     Heat(
         "distractor-hijacking", "recall_retained", "distractor", "k", "Recall retained by distractor and number", at={"pooling": "maxsim"}
     ),
-    Heat("distractor-hijacking", "recall_retained", "pooling", "distractor", "Recall retained by pooling and distractor", at={"k": 100}),
+    Heat("distractor-hijacking", "recall_retained", "distractor", "pooling", "Recall retained by distractor and pooling", at={"k": 100}),
     Heat("fine-tune", "nDCG@10_change", "train_pooling", "eval_pooling", "Change of nDCG@10 by training"),
     Heat("fine-tune", "gini_change", "train_pooling", "eval_pooling", "Change of the gradient's Gini by training"),
     Heat("language-preference", "RR@10_by_languages", "query_language", "document_language", "RR@10 by languages"),
