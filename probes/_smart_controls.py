@@ -31,7 +31,7 @@ def bm25(bench: Bench, documents: Sequence[int]) -> Array:
         raise Skip("no document has a text")
     index = bm25s.BM25()
     index.index(bm25s.tokenize(texts, return_ids=False, show_progress=False), show_progress=False)
-    asked = bm25s.tokenize(list(bench.query_texts), return_ids=False, show_progress=False)
+    asked: list[list[str]] = bm25s.tokenize(list(bench.query_texts), return_ids=False, show_progress=False)  # pyright: ignore[reportAssignmentType] - words, not ids
     return np.array([index.get_scores(words) if words else np.zeros(len(texts)) for words in asked], dtype=np.float64)
 
 

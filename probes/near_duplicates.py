@@ -73,9 +73,9 @@ class NearDuplicates:
                 for query, scores in zip(block.queries, block.scores(pooling).cpu(), strict=True):
                     for i, value in enumerate(_look(bench, query, scores, copies, order)):
                         values[pooling, i][query] = value
-        with_copies = sum(np.isfinite(row) for row in [values[poolings[0], 0]])
+        asking = int(np.isfinite(values[poolings[0], 0]).sum())
         groups = sum(bool(len(near)) for near in copies.values())
-        found.say("copies", f"{groups} of {len(copies)} relevant documents have near-copies; {int(with_copies.sum())} queries ask for one.")
+        found.say("copies", f"{groups} of {len(copies)} relevant documents have near-copies; {asking} queries ask for one.")
         for pooling in poolings:
             self._report(found, pooling, *(values[pooling, i] for i in range(4)))
         return found
