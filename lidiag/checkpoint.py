@@ -6,14 +6,13 @@ Nothing is loaded here. Weights are read from safetensors only: a pickle can run
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lidiag import hub
+from lidiag import hub, strict_json, tensor_files
 from lidiag.adapter import LoadOptions
 from lidiag.errors import LidiagError
 from lidiag.files import sha256
@@ -57,6 +56,8 @@ def find(name: str, options: LoadOptions) -> Checkpoint:
         folder = snapshot(name, options)
         checkpoint = Checkpoint(folder, name, folder.name, name)
     refuse_pickles(checkpoint)
+    for part in weight_folders(checkpoint.folder):
+        tensor_names(part.glob("*.safetensors"))  # each header is bounded before a model library parses it
     return checkpoint
 
 
@@ -181,16 +182,9 @@ def read_json(path: Path) -> Any:
     """Read JSON of unknown origin.
 
     Raises:
-        LidiagError: it is no JSON, or larger than 16 MiB.
+        LidiagError: it cannot be read, is not strict JSON, or larger than 16 MiB.
     """
-    if path.stat().st_size > _JSON_BYTES:
-        raise LidiagError(
-            f"{path} has {path.stat().st_size:,} bytes, above the {_JSON_BYTES:,} of any real config.", "Check where it comes from."
-        )
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise LidiagError(f"{path} is not valid JSON: {_first_line(error)}", "Save the model again.") from error
+    return strict_json.read(path, _JSON_BYTES, "valid JSON", "Save the model again, or check where it comes from.")
 
 
 def tensor_names(files: Iterable[Path]) -> set[str]:
@@ -199,18 +193,7 @@ def tensor_names(files: Iterable[Path]) -> set[str]:
     Raises:
         LidiagError: a file is damaged.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - models only
-
-    names: set[str] = set()
-    for path in files:
-        try:
-            with safe_open(path, framework="pt") as file:
-                names.update(file.keys())
-        except (OSError, SafetensorError) as error:
-            raise LidiagError(
-                f"{path} is not a whole safetensors file: {_first_line(error)}", "Download or save the model again."
-            ) from error
-    return names
+    return {name for path in files for name in tensor_files.check_safetensors(path) if name != "__metadata__"}
 
 
 def _first_line(error: BaseException) -> str:

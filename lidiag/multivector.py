@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lidiag import tensor_files
 from lidiag.errors import LidiagError
 
 
@@ -123,6 +124,7 @@ class MultiVectors:
         Raises:
             LidiagError: the file is not one.
         """
+        tensor_files.check_safetensors(path)
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

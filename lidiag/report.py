@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lidiag import strict_json
 from lidiag.card import ModelCard
 from lidiag.claim import ClaimVerdict
 from lidiag.errors import LidiagError
@@ -20,7 +20,8 @@ from lidiag.suite import explain
 SCHEMA = 1
 """Raised with every change that a reader could stumble over; readers accept older ones and refuse newer ones."""
 
-_LARGEST_FILE = 256 * 2**20
+_LARGEST_FILE = 64 * 2**20
+_NEXT = "Name a report.json that `lidiag run` wrote, or the folder of a run."
 
 
 class _Part(BaseModel):
@@ -137,39 +138,16 @@ def read(path: Path) -> Report:
         LidiagError: it is missing, not a report, or of a newer schema.
     """
     file = path / "report.json" if path.is_dir() else path
-    try:
-        if file.stat().st_size > _LARGEST_FILE:
-            raise LidiagError(
-                f"{file} has {file.stat().st_size:,} bytes, above the {_LARGEST_FILE:,} allowed.", "It is no report of lidiag."
-            )
-        body = json.loads(file.read_bytes(), object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise LidiagError(f"The report {file} cannot be read: {error.strerror}.", "Name a report.json or the folder of a run.") from error
-    except (ValueError, RecursionError) as error:
-        raise LidiagError(f"{file} is not a report: {error}.", "Name a report.json that `lidiag run` wrote.") from error
+    body = strict_json.read(file, _LARGEST_FILE, "a report", _NEXT)
     version = body.get("schema") if isinstance(body, dict) else None
     if isinstance(version, int) and version > SCHEMA:
         raise LidiagError(f"{file} has schema {version}, and this lidiag reads up to {SCHEMA}.", "Upgrade lidiag: pip install -U lidiag.")
     try:
         return Report.model_validate(body)
-    except (ValidationError, RecursionError) as error:
-        what = explain(error) if isinstance(error, ValidationError) else "nested too deeply"
-        raise LidiagError(f"{file} is not a report: {what}.", "Name a report.json that `lidiag run` wrote.") from error
+    except ValidationError as error:
+        raise LidiagError(f"{file} is not a report: {explain(error)}.", _NEXT) from error
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a report."""
     return Report.model_json_schema(by_alias=True, mode="serialization") | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-
-
-def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    body: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in body:
-            raise ValueError(f"the key {key!r} stands twice")
-        body[key] = value
-    return body
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that JSON knows")

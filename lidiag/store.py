@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 import torch
 from safetensors import SafetensorError
 
-from lidiag import packed
+from lidiag import packed, strict_json
 from lidiag.card import ModelCard
 from lidiag.errors import LidiagError
 from lidiag.files import sha256, write_atomically, write_text
@@ -31,6 +31,7 @@ Encode = Callable[[Sequence[Item]], MultiVectors]
 # A model that promises unit rows keeps them within this; bfloat16 has 8 bits of mantissa.
 _UNIT_TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 2e-2}
 _BATCHES_PER_SHARD = 8
+_LARGEST_SIDECAR = 2**16
 
 
 def default_root() -> Path:
@@ -175,7 +176,7 @@ class Store:
         if not sidecar.exists():
             return None
         try:
-            told = json.loads(sidecar.read_text(encoding="utf-8"))["sha256"]
+            told = strict_json.read(sidecar, _LARGEST_SIDECAR, "a sidecar", "Delete it.")["sha256"]
             if sha256(path) == told:
                 return MultiVectors.load(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, LidiagError):

@@ -17,8 +17,8 @@ from lidiag.report import Report, Result
 
 _WIDTH = 80
 _FIRST_PAGE = 8
-# What may steer a terminal: control characters, and marks that turn the direction of writing.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What may steer a terminal: control characters, and marks that turn the direction of writing; halves of surrogate pairs break it.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def safe(text: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from lidiag import strict_json, tensor_files
 from lidiag.bench import Bench
 from lidiag.dataset import Document
 from lidiag.errors import LidiagError
@@ -45,10 +45,11 @@ def check_golden(found: Findings, bench: Bench, path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[str, list[str], MultiVectors]:
+    tensor_files.check_safetensors(path)
     try:
         with safe_open(path, framework="pt") as file:
             told = dict(file.metadata() or {})
-        side, texts = told["side"], json.loads(told["texts"])
+        side, texts = told["side"], strict_json.parse(told["texts"])
         vectors = MultiVectors.load(path)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise LidiagError(f"{path} does not hold golden vectors: {type(error).__name__} {error}.", _WRITE) from error

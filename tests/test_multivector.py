@@ -98,7 +98,7 @@ def test_a_corrupt_file_is_named_with_the_next_step(tmp_path, packed):
     content = whole.read_bytes()
     for fault in (content[: len(content) // 2], b"", b"not safetensors at all", content[:-3]):
         damaged.write_bytes(fault)
-        with pytest.raises(LidiagError, match=r"damaged\.safetensors does not hold multi-vectors.*encode again"):
+        with pytest.raises(LidiagError, match=r"damaged\.safetensors is not a whole safetensors file.*save it again"):
             MultiVectors.load(damaged)
     with pytest.raises(LidiagError, match="absent"):
         MultiVectors.load(tmp_path / "absent.safetensors")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from lidiag import strict_json
 from lidiag.errors import LidiagError
 
 # Too many requests, or a server that is starting, restarting or behind a proxy that is.
@@ -42,7 +43,7 @@ class Endpoint:
     secret: str = ""
     timeout: float = 60.0  # seconds for one whole answer
     attempts: int = 5
-    longest: int = 2**30  # bytes
+    longest: int = 2**28  # bytes
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
@@ -107,10 +108,10 @@ class Endpoint:
             connection.close()
         self._judge(answer, whole)
         try:
-            return json.loads(whole, parse_constant=_refuse)
-        except (ValueError, RecursionError) as error:
+            return strict_json.parse(whole)
+        except ValueError as error:
             raise LidiagError(
-                f"{self._shown()} answered no JSON: {self._clean(whole)}.", "Check that the address is an embeddings endpoint."
+                f"{self._shown()} answered no JSON ({error}): {self._clean(whole)}.", "Check that the address is an embeddings endpoint."
             ) from error
 
     def _read(self, answer: http.client.HTTPResponse) -> bytes:
@@ -179,7 +180,3 @@ def _cut_off(sock: socket.socket, seconds: float) -> Generator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")

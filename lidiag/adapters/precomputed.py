@@ -29,7 +29,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from lidiag import checkpoint
+from lidiag import checkpoint, tensor_files
 from lidiag.adapter import Label, LoadOptions, Side, read_parameters
 from lidiag.card import ModelCard
 from lidiag.dataset import Document
@@ -170,6 +170,7 @@ def _vectors(folder: Path, side: str) -> MultiVectors:
 
 def _from_arrays(folder: Path, side: str) -> MultiVectors:
     def array(name: str) -> Tensor:
+        tensor_files.check_array(folder / name)
         # Copy on write: torch wants memory it may write to.
         return torch.from_numpy(np.load(folder / name, mmap_mode="c", allow_pickle=False))
 

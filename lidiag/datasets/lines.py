@@ -6,12 +6,12 @@ import gzip
 import json
 import reprlib
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from lidiag import strict_json
 from lidiag.errors import LidiagError
 
 # Far above any document; a file without line ends would otherwise be read into memory whole.
@@ -98,11 +98,9 @@ def objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) of a JSON-lines file; NaN and a key that stands twice are faults."""
     for number, text in lines(path, faults):
         try:
-            value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+            value = strict_json.parse(text)
         except json.JSONDecodeError as error:
             faults.add(path, number, f"is not JSON ({error.msg} at column {error.colno})")
-        except RecursionError:
-            faults.add(path, number, "is nested too deeply")
         except ValueError as error:
             faults.add(path, number, f"cannot be used ({error})")
         else:
@@ -110,15 +108,3 @@ def objects(path: Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, value
             else:
                 faults.add(path, number, f"is not a JSON object but {show(value)}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {show(twice)} stands twice")
-    return found
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

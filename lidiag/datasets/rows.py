@@ -45,8 +45,6 @@ class _Row:
         if not isinstance(value, str):
             self.fault(f"has as {key} no string but {show(value)}" if key in self.values else f"has no {key}")
             return ""
-        if not _encodes(value):
-            self.fault(f"has half of a surrogate pair in its {key}")
         return value
 
     def page(self) -> Page | None:
@@ -94,7 +92,7 @@ def _rows(path: Path, faults: Faults) -> Iterator[_Row]:
         row_id = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if "_id" not in values:
             faults.add(path, number, f"has no _id; its keys are {show(list(values))}")
-        elif not isinstance(row_id, str) or not row_id or not _encodes(row_id):
+        elif not isinstance(row_id, str) or not row_id:
             faults.add(path, number, f"has as _id no usable string but {show(value)}")
         elif first.setdefault(row_id, number) != number:
             faults.add(path, number, f"has the _id {show(row_id)}, as line {first[row_id]} has")
@@ -102,14 +100,9 @@ def _rows(path: Path, faults: Faults) -> Iterator[_Row]:
             yield _Row(path, number, row_id, values, faults, pages)
 
 
-def _encodes(text: str) -> bool:
-    r"""Tell whether UTF-8 can hold a text: JSON can write half of a surrogate pair (`"\ud800"`), which no tokenizer reads."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def _outside(value: object, folder: Path) -> str | None:
     """Say why `value` names no file inside `folder`; None where it does."""
-    if not isinstance(value, str) or not _encodes(value) or "\0" in value:
+    if not isinstance(value, str) or "\0" in value:
         return "which is no path"
     if PurePath(value).is_absolute() or ".." in PurePath(value).parts:
         return "which is no relative path inside the folder"

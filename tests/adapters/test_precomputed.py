@@ -144,7 +144,7 @@ REFUSED = {
     "a pickle": (as_objects, "The documents in .* are not valid"),
     "integers": (as_integers, "holds documents of torch.int32"),
     "no vectors": (lambda folder: (folder / "queries.safetensors").unlink(), "holds neither queries.safetensors nor queries.npy"),
-    "a damaged file": (rewrite("queries.safetensors", "x"), "does not hold multi-vectors"),
+    "a damaged file": (rewrite("queries.safetensors", "x"), "is not a whole safetensors file"),
     "a broken line": (rewrite("queries.jsonl", "{"), "queries.jsonl line 1 is not JSON"),
     "an unknown key": (rewrite("model.json", '{"atention": "causal"}'), "Did you mean attention"),
     "a wrong value": (rewrite("model.json", '{"attention": "both"}'), "model.json: attention"),
