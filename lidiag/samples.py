@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lidiag import values
+from lidiag import parquet_pages, values
 from lidiag.errors import LidiagError
 from lidiag.files import sha256
 from lidiag.report import Report
 
 _MOST_BYTES = 512 * 2**20
 _MOST_ROWS = 20_000_000
-_MOST_UNPACKED = 2 * 2**30
+_MOST_UNPACKED = 2**30
+_MOST_PARTS = 10_000  # row groups, or entries of any other list in the file's directory
 _LONGEST = {"dataset": 256, "probe": 64, "name": 128, "at": 1024, "query": 512}
 _TEXT = tuple(_LONGEST)
 _MOST_PLACES = 2**62
@@ -70,10 +71,13 @@ def _table(path: Path, report: Report) -> Any:
             raise LidiagError(
                 f"{path} is not the file that its report names: the SHA-256 differs.", "Keep the two files of one run together."
             )
-        file = pq.ParquetFile(path)
+        # Text as dictionaries: each word is held once, whatever the number of rows that repeat it.
+        file = pq.ParquetFile(
+            path, read_dictionary=list(_TEXT), thrift_string_size_limit=2**20, thrift_container_size_limit=_MOST_PARTS
+        )  # fmt: skip
         _refuse_unbounded(path, file, report)
-        columns = [column for column in values.COLUMNS.names if column in file.schema_arrow.names]
-        table = file.read(columns=columns)
+        table = file.read()
+        table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise LidiagError(f"{path} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}.", _NEXT) from error
     if len(table) != report.values.rows:
@@ -90,10 +94,7 @@ def _refuse_unbounded(path: Path, file: pq.ParquetFile, report: Report) -> None:
     rows = file.metadata.num_rows
     if rows > _MOST_ROWS or rows != report.values.rows:
         raise LidiagError(f"{path} has {rows:,} rows; its report says {report.values.rows:,}, and {_MOST_ROWS:,} are allowed.", _NEXT)
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    unpacked = sum(group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns))
-    if unpacked > _MOST_UNPACKED:
-        raise LidiagError(f"{path} unpacks to {unpacked:,} bytes, above the {_MOST_UNPACKED:,} allowed.", _NEXT)
+    parquet_pages.unpacked(path, file.metadata, _MOST_UNPACKED)
 
 
 def _plain(kind: Any) -> Any:
@@ -104,12 +105,7 @@ def _grouped(path: Path, table: Any) -> Mapping[Key, Sample]:
     codes: dict[str, NDArray[np.int64]] = {}
     words: dict[str, list[str]] = {}
     for name in _TEXT:
-        encoded = (
-            pa.chunked_array([chunk.cast(pa.string()) for chunk in table[name].chunks], pa.string()).dictionary_encode().combine_chunks()
-        )
-        if encoded.null_count:
-            raise LidiagError(f"{path} has a row without {name}.", _NEXT)
-        words[name], codes[name] = encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+        words[name], codes[name] = _encoded(path, name, table[name].chunks)
         longest = max(words[name], key=len)
         if len(longest) > _LONGEST[name]:
             raise LidiagError(
@@ -143,6 +139,18 @@ def _grouped(path: Path, table: Any) -> Mapping[Key, Sample]:
         own = clusters.of(path, key, i, group)
         groups[key] = Sample(queries[group], value[group], base.of(path, key, i, group), None if own is None else own.astype(np.int64))
     return groups
+
+
+def _encoded(path: Path, name: str, chunks: Iterable[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the words of a column and each row's number among them; the parts of a file have dictionaries of their own."""
+    known: dict[str, int] = {}
+    codes: list[NDArray[np.int64]] = []
+    for chunk in chunks:
+        if chunk.null_count or chunk.dictionary.null_count:
+            raise LidiagError(f"{path} has a row without {name}.", _NEXT)
+        own = np.array([known.setdefault(word, len(known)) for word in chunk.dictionary.to_pylist()], dtype=np.int64)
+        codes.append(own[chunk.indices.to_numpy()])
+    return list(known), np.concatenate(codes)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_pa
     monkeypatch.setattr(samples, "_MOST_UNPACKED", 100)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("it was read"))
     path, report = written(tmp_path)
-    with pytest.raises(LidiagError, match="unpacks to"):
+    with pytest.raises(LidiagError, match="pages unpack to more than the 100 bytes allowed"):
         samples.read(path, report)
 
 
