@@ -410,6 +410,31 @@ def build_leaderboard(folder: Annotated[Path, typer.Argument(help="The leaderboa
 
 
 @app.command()
+def calibrate(
+    suite: Annotated[str, typer.Option(help="The suite whose gates and intervals are tried.")] = "calibration",
+    collections: Annotated[int, typer.Option(help="Simulated collections of each world.", min=10)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the first collection; the others follow it.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per processor.", min=1)] = None,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; default: print.")] = None,
+) -> None:
+    """Try gates and intervals on simulated collections: false alarms, power, coverage. Exit code 1: a gate alarms falsely."""
+    from lidiag import catalog
+    from lidiag.calibration import page, trials
+    from lidiag.calibration.worlds import AILMENTS
+    from lidiag.files import write_text
+    from lidiag.progress import Bars
+
+    with Bars(Console(stderr=True)).stage("Simulating", collections * len(AILMENTS)) as advance:
+        found = trials.calibrate(catalog.suite(suite), collections, seed, workers or trials.default_workers(), advance)
+    if out is None:
+        typer.echo(page.text(found), nl=False)
+    else:
+        write_text(out, page.text(found))
+        typer.echo(out)
+    raise typer.Exit(1 if found.false_alarms else 0)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a report."""
     from lidiag import report as reports

@@ -1,0 +1,75 @@
+"""What a calibration found, as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from tabulate import tabulate
+
+from lidiag.calibration.trials import ALLOWED, COVERAGE, WANTED, Calibration, Coverage, Rate
+from lidiag.calibration.worlds import AILMENTS
+
+
+def text(found: Calibration) -> str:
+    """Return the page, with the command that makes it and what that cost."""
+    return "\n".join(_lines(found)) + "\n"
+
+
+def _lines(found: Calibration) -> Iterator[str]:
+    command = f"lidiag calibrate --suite {found.suite} --collections {found.collections} --seed {found.seed}"
+    yield "# Calibration"
+    yield ""
+    yield f"`{command}` made this page in {found.seconds:,.0f} s: {found.collections:,} sets of 40 queries in each world, two hundred to a collection of 80 documents."
+    yield ""
+    yield from (f"- **{name}**: {what}." for name, what in AILMENTS.items())
+    yield ""
+    yield "## Gates: how often each fails"
+    yield ""
+    yield (
+        f"On healthy collections a gate is at fault if it surely fails more than {ALLOWED:.0%} of them (one-sided 99 % Clopper-Pearson bound); where it is marked "
+        f"with *, it fails at least {WANTED:.0%} of an ailing world's, as far as {found.collections:,} collections can tell."
+    )
+    yield ""
+    yield _table(found.gates)
+    yield ""
+    faults = [f"{rate.what}: {rate.share:.1%}" for rate in found.false_alarms]
+    yield "No gate raises false alarms too often." if not faults else "Too many false alarms: " + "; ".join(faults) + "."
+    yield ""
+    yield "## Verdicts: how often the words are `shown` or `strong`"
+    yield ""
+    yield _table(found.verdicts)
+    yield ""
+    yield "## Intervals: how often a 95 % interval holds the truth, on healthy collections"
+    yield ""
+    yield from _coverage(found.coverage)
+
+
+def _table(rates: Sequence[Rate]) -> str:
+    names = list(dict.fromkeys(rate.what for rate in rates))
+    by_place = {(rate.what, rate.ailment): rate for rate in rates}
+    rows = [[name, *(_cell(by_place.get((name, ailment))) for ailment in AILMENTS)] for name in names]
+    return tabulate(rows, ["", *AILMENTS], tablefmt="github", disable_numparse=True)
+
+
+def _cell(rate: Rate | None) -> str:
+    if rate is None:
+        return "-"
+    sure = "*" if rate.ailment != "healthy" and rate.at_most >= WANTED else ""
+    return f"{rate.share:.1%}{sure}"
+
+
+def _coverage(coverage: Sequence[Coverage]) -> Iterator[str]:
+    shares = np.array([one.share for one in coverage])
+    low, high = COVERAGE
+    inside = ((shares >= low) & (shares <= high)).sum()
+    yield (
+        f"The truth is the mean over all query sets to the same documents. Of {len(shares):,} measurements with intervals, {inside:,} ({inside / max(1, len(shares)):.0%}) cover it in "
+        f"{low:.0%} to {high:.0%} of the cases; the median is {np.median(shares):.1%}, the lowest {shares.min():.1%}, the highest {shares.max():.1%}."
+    )
+    yield ""
+    by_name: dict[str, list[float]] = {}
+    for one in coverage:
+        by_name.setdefault(" ".join(one.measurement.split(" ")[:2]), []).append(one.share)
+    rows = [[name, f"{len(row)}", f"{min(row):.1%}", f"{np.median(row):.1%}", f"{max(row):.1%}"] for name, row in by_name.items()]
+    yield tabulate(rows, ["measurement", "places", "lowest", "median", "highest"], tablefmt="github", disable_numparse=True)

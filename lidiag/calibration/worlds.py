@@ -1,0 +1,110 @@
+"""Simulated collections of vectors: one that is healthy, and some with one ailment each."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lidiag.adapter import Label, Side
+from lidiag.bench import Bench
+from lidiag.card import ModelCard
+from lidiag.dataset import Dataset, Document, Query
+from lidiag.multivector import MultiVectors
+
+AILMENTS = {
+    "healthy": "documents hold matches of their own topic among unrelated vectors; length says nothing",
+    "length": "every vector of a document is drawn towards what all queries have in common, by its length",
+    "hub": "one vector in twelve is near all queries",
+    "random": "documents have nothing to do with queries",
+}
+_QUERIES, _TOPICS, _DIM = 40, 40, 24
+_TOKENS = 5
+_SHORTEST, _LONGEST = 12, 60
+_COMMON = 0.6  # how much all queries have in common
+_PULL = 0.5  # of the ailing worlds
+_HUBS = 12
+_SPREAD = 0.7  # of a topic's vectors, in lengths of the topic
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    """An adapter for texts that a probe makes itself: unrelated vectors, the same for the same text."""
+
+    card: ModelCard
+    common: Tensor
+
+    def queries(self, texts: Sequence[str]) -> MultiVectors:
+        """Encode every text as an unrelated query."""
+        items: list[Tensor] = []
+        for text in texts:
+            generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
+            items.append(_unit(torch.randn(_TOKENS, _DIM, generator=generator) / _DIM**0.5 + _COMMON * self.common))
+        return MultiVectors.pack(items)
+
+    def documents(self, documents: Sequence[Document]) -> MultiVectors:
+        """Encode every document's text likewise."""
+        return self.queries([document.text for document in documents])
+
+    def labels(self, side: Side, item: str | Document) -> list[Label]:  # noqa: ARG002 - an adapter's signature
+        """Name every vector a word."""
+        return [Label("word")] * _TOKENS
+
+
+def simulate(ailment: str, collection: int, seed: int) -> Bench:
+    """Draw the 80 documents of a collection, two on each of 40 topics, and by `seed` 40 queries, each on a topic at random.
+
+    An interval over queries speaks of other queries to the same documents: so many seeds of one collection show what it covers.
+    """
+    generator = torch.Generator().manual_seed(collection)
+    common = _unit(torch.randn(1, _DIM, generator=generator))
+    topics = _unit(torch.randn(_TOPICS, _DIM, generator=generator))
+    lengths = torch.randint(_SHORTEST, _LONGEST + 1, (2 * _TOPICS,), generator=generator).tolist()
+    documents = [_document(ailment, topics[d % _TOPICS], lengths[d], common, generator) for d in range(2 * _TOPICS)]
+    generator = torch.Generator().manual_seed(2**32 + seed)
+    asked: list[int] = torch.randint(_TOPICS, (_QUERIES,), generator=generator).tolist()
+    queries = [_unit(_near(topics[topic], _TOKENS, generator) + _COMMON * common) for topic in asked]
+    card = ModelCard(
+        name="lidiag/simulated", revision="0" * 40, adapter="builtin", reason="simulated", family="Simulated", modalities=("text",), dim=_DIM,
+        dtype="float32",
+    )  # fmt: skip
+    adapter = _Simulated(card, common)
+    dataset = Dataset(
+        name=f"simulated:{ailment}",
+        queries=[Query(f"q{q}", f"query {q}") for q in range(_QUERIES)],
+        documents=[Document(f"d{d}", f"document {d}") for d in range(2 * _TOPICS)],
+        relevance={f"q{q}": {f"d{topic}": 1, f"d{topic + _TOPICS}": 1} for q, topic in enumerate(asked)},
+    )
+    return Bench(
+        dataset=dataset,
+        adapter=adapter,
+        query_ids=[query.id for query in dataset.queries],
+        queries=MultiVectors.pack(queries),
+        documents=MultiVectors.pack(documents),
+        encode_documents=adapter.documents,
+        encode_queries=adapter.queries,
+        seed=seed,
+    )
+
+
+def _document(ailment: str, topic: Tensor, length: int, common: Tensor, generator: torch.Generator) -> Tensor:
+    matches = max(2, length // 6)
+    rows = torch.cat((_near(topic, matches, generator), _unit(torch.randn(length - matches, _DIM, generator=generator))))
+    if ailment == "random":
+        rows = _unit(torch.randn(length, _DIM, generator=generator))
+    elif ailment == "length":
+        rows = rows + _PULL * torch.tensor(length / _SHORTEST).log2() * common
+    elif ailment == "hub":
+        rows[torch.randperm(length, generator=generator)[: max(1, length // _HUBS)]] = common
+    return _unit(rows)
+
+
+def _near(topic: Tensor, tokens: int, generator: torch.Generator) -> Tensor:
+    return _unit(topic + _SPREAD * torch.randn(tokens, _DIM, generator=generator) / _DIM**0.5)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=-1)
