@@ -1,0 +1,83 @@
+"""Calibration: simulated worlds, and rates by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats as scipy_stats
+
+from lidiag import catalog
+from lidiag.calibration import page, trials
+from lidiag.calibration.trials import Calibration, Coverage, Rate, Trial
+from lidiag.calibration.worlds import AILMENTS, simulate
+
+
+def test_a_seed_draws_other_queries_to_the_same_documents():
+    first, again, other = simulate("healthy", 1, 5), simulate("healthy", 1, 5), simulate("healthy", 1, 6)
+    assert torch.equal(first.documents.vectors, other.documents.vectors)
+    assert torch.equal(first.queries.vectors, again.queries.vectors)
+    assert not torch.equal(first.queries.vectors, other.queries.vectors)
+    assert not torch.equal(first.documents.vectors, simulate("healthy", 2, 5).documents.vectors)
+
+
+def test_only_the_ailing_part_differs():
+    healthy, hub = simulate("healthy", 0, 0), simulate("hub", 0, 0)
+    assert torch.equal(healthy.queries.lengths, hub.queries.lengths)
+    poles = (hub.documents.vectors @ hub.documents.vectors.T > 1 - 1e-5).sum(1)
+    assert int((poles > 50).sum()) > 50, "hubs are many copies of one vector"
+
+
+@pytest.mark.parametrize("ailment", AILMENTS)
+def test_every_world_gives_unit_vectors_and_two_relevant_documents(ailment):
+    bench = simulate(ailment, 0, 0)
+    torch.testing.assert_close(bench.documents.vectors.norm(dim=1), torch.ones(len(bench.documents.vectors)))
+    assert {len(relevant) for relevant in bench.relevant} == {2}
+
+
+def test_bounds_of_a_rate_are_those_of_clopper_and_pearson():
+    rate = Rate("gate", "healthy", 70, 1000)
+    test = scipy_stats.binomtest(70, 1000)
+    assert rate.at_least == pytest.approx(test.proportion_ci(0.98, "exact").low)
+    assert rate.at_most == pytest.approx(test.proportion_ci(0.98, "exact").high)
+    assert Rate("gate", "healthy", 0, 10).at_least == 0
+    assert Rate("gate", "healthy", 10, 10).at_most == 1
+
+
+def test_a_gate_is_at_fault_where_it_surely_alarms_too_often():
+    def calibration(times):
+        return Calibration("s", 1000, 0, 1.0, (Rate("gate", "healthy", times, 1000),), (), (Coverage("p m {}", 950, 1000),))
+
+    # 67 of 1,000 are the most whose lower bound does not exceed 5 %.
+    most = max(times for times in range(1000) if Rate("gate", "healthy", times, 1000).at_least <= 0.05)
+    assert most == 67
+    assert calibration(most).false_alarms == []
+    assert len(calibration(most + 1).false_alarms) == 1
+    assert "No gate raises false alarms" in page.text(calibration(0))
+
+
+def test_coverage_is_counted_within_each_collection():
+    def trial(collection, value):
+        return Trial("healthy", collection, {}, {}, {"p m {}": (value, value - 0.6, value + 0.6)})
+
+    # The means are 1 and 11: every interval of the first holds it, of the second only the middle one.
+    found = list(trials._coverage([*(trial(0, value) for value in (0.5, 1.0, 1.5)), *(trial(1, value) for value in (10, 11, 12))]))
+    assert [(one.covered, one.of) for one in found] == [(4, 6)]
+
+
+def test_the_suite_of_calibration_tries_the_gates_of_robustness():
+    def gates(name):
+        return [gate for gate in catalog.suite(name).gates if gate.probe != "load-check"]
+
+    assert gates("calibration") == gates("robustness")
+
+
+def test_a_small_calibration_end_to_end_whatever_the_number_of_workers():
+    suite = catalog.suite("calibration")
+    suite = suite.model_copy(update={"steps": suite.steps[:1], "gates": suite.gates[:1]})
+    one, two = (trials.calibrate(suite, 4, 0, workers) for workers in (1, 2))
+    assert one.gates == two.gates
+    assert one.coverage == two.coverage
+    by_world = {rate.ailment: rate.share for rate in one.gates}
+    assert by_world["healthy"] == 0
+    assert by_world["random"] > 0.5
+    assert "retrieval" in page.text(one)
