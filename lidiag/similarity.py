@@ -153,14 +153,15 @@ def _token_poolings(scorings: Sequence[Scoring]) -> tuple[Pooling, ...]:
 
 
 def _cosine(queries: MultiVectors, documents: MultiVectors, scorings: Sequence[Scoring], chosen: range) -> Tensor:
-    """Return the (queries, documents) cosines of the pooled vectors, where a scoring uses them."""
+    """Return the (queries, documents) cosines of the pooled vectors, where a scoring uses them; -inf for a document whose own is 0."""
     wanted = [scoring for scoring in scorings if isinstance(scoring, (Single, Hybrid))]
     if not wanted:
         return torch.empty(0)
     if queries.pooled is None or documents.pooled is None:
         raise ValueError(f"{wanted[0]} needs pooled vectors beside the tokens, and this model gives none")
     normalize = torch.nn.functional.normalize
-    return normalize(queries.pooled[chosen.start : chosen.stop].float()) @ normalize(documents.pooled.float()).T
+    cosines = normalize(queries.pooled[chosen.start : chosen.stop].float()) @ normalize(documents.pooled.float()).T
+    return cosines.masked_fill(~documents.pooled.any(1), -torch.inf)
 
 
 def _with_cosine(cosine: Tensor, scorings: Sequence[Scoring], totals: Mapping[Pooling, Tensor], offsets: Tensor) -> dict[Scoring, Tensor]:

@@ -1,8 +1,8 @@
 """`builtin:lexical`: a late-interaction model that needs no download and really retrieves.
 
 Every word that is no stop word becomes one token vector: the sum of fixed Gaussian vectors, one per hashed character
-3-, 4- and 5-gram of `<word>`, mixed with a share of both neighbours, of length 1. Ours; the subword hashing is that of
-fastText (arXiv 1607.04606).
+3-, 4- and 5-gram of `<word>`, mixed with a share of both neighbours, of length 1; the mean of an item's vectors, at length 1,
+stands beside them as its single vector. Ours; the subword hashing is that of fastText (arXiv 1607.04606).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from lidiag.adapter import Label, LoadOptions, Side, read_parameters, text_of
+from lidiag.adapters._ailments import Ailments, Planted, means
 from lidiag.card import ModelCard
 from lidiag.dataset import Document
 from lidiag.errors import LidiagError, unknown
@@ -53,8 +54,8 @@ def load(name: str, options: LoadOptions) -> Lexical:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What can be set: `builtin:lexical?context=0.5`."""
+class Settings(Ailments):
+    """What can be set: `builtin:lexical?context=0.5`, and a strength for each ailment."""
 
     context: float = 0.3  # the share of each neighbour that is mixed into a word
     dim: int = 128
@@ -62,6 +63,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what gives no model."""
+        super().__post_init__()
         for field, low, high in (("context", 0, 1), ("dim", 2, 4096), ("seed", 0, 2**32 - 1)):
             value = getattr(self, field)
             if not low <= value <= high:
@@ -83,6 +85,7 @@ class Lexical:
         self._dtype = getattr(torch, options.dtype)
         generator = np.random.default_rng(settings.seed)
         self._grams = generator.standard_normal((_BUCKETS, settings.dim), dtype=np.float32)
+        self._planted = Planted(settings, settings.dim, settings.seed)
         self._word = lru_cache(maxsize=_BUCKETS)(self._word_vector)
         self.card = ModelCard(
             name=f"lidiag/lexical{settings.suffix()}",
@@ -93,26 +96,28 @@ class Lexical:
             modalities=("text",),
             dim=settings.dim,
             dtype=options.dtype,
-            attention="bidirectional",
+            attention="causal" if settings.causal == 1 else "bidirectional",
+            unit_rows=not settings.pad_rows,
+            randomly_initialised=("head.weight",) if settings.random_head else (),
             prompts={"query": "", "document": ""},
             parameters=dict(options.parameters),
             versions={"numpy": np.__version__},
         )
 
     def queries(self, texts: Sequence[str]) -> MultiVectors:
-        """Encode queries; a text without words, or of stop words only, has no vectors."""
-        mixed = self._states(texts, 1)
-        unit = torch.nn.functional.normalize(mixed.vectors, dim=1).to(self._dtype).float()
-        return MultiVectors(unit, mixed.offsets, cut=torch.zeros(len(mixed), dtype=torch.bool))
+        """Encode queries; a text without words, or of stop words only, has no vectors, and a pooled vector of zeros."""
+        return self._finished(self._planted.in_queries(self._unit(texts)))
 
     def documents(self, documents: Sequence[Document]) -> MultiVectors:
-        """Encode the documents' texts, as queries are encoded."""
-        return self.queries([text_of(document, self.card.name) for document in documents])
+        """Encode the documents' texts; a healthy model reads them as it reads queries."""
+        texts = [text_of(document, self.card.name) for document in documents]
+        return self._finished(self._planted.in_documents(self._unit(texts), texts))
 
     def labels(self, side: Side, item: str | Document) -> list[Label]:  # noqa: ARG002 - both sides read alike
         """Return the word behind each vector, as it stands in the text."""
         text = item if isinstance(item, str) else text_of(item, self.card.name)
-        return [Label("word", match[0], span=match.span()) for match in _words(text)]
+        words = [Label("word", match[0], span=match.span()) for match in _words(text)]
+        return words + [Label("padding")] * self._settings.pad_rows
 
     def query_states(self, texts: Sequence[str], layer: int = -1) -> MultiVectors:
         """Return word vectors out of context (layer 0), or mixed and not yet of length 1 (layer 1, the last)."""
@@ -123,6 +128,14 @@ class Lexical:
     def document_states(self, documents: Sequence[Document], layer: int = -1) -> MultiVectors:
         """Return the documents' states, as for queries."""
         return self.query_states([text_of(document, self.card.name) for document in documents], layer)
+
+    def _unit(self, texts: Sequence[str]) -> MultiVectors:
+        mixed = self._states(texts, 1)
+        return MultiVectors(torch.nn.functional.normalize(mixed.vectors, dim=1), mixed.offsets)
+
+    def _finished(self, vectors: MultiVectors) -> MultiVectors:
+        rows, none_cut = vectors.vectors.to(self._dtype).float(), torch.zeros(len(vectors), dtype=torch.bool)
+        return MultiVectors(rows, vectors.offsets, means(vectors), none_cut)
 
     def _states(self, texts: Sequence[str], layer: int) -> MultiVectors:
         words = [[match[0].casefold() for match in _words(text)] for text in texts]
@@ -137,7 +150,7 @@ class Lexical:
         share = np.where(starts[1:-1], 0, self._settings.context).astype(np.float32)[:, None]
         mixed = words.copy()
         mixed[1:] += share * words[:-1]
-        mixed[:-1] += share * words[1:]
+        mixed[:-1] += (1 - self._settings.causal) * share * words[1:]
         return mixed
 
     def _word_vector(self, word: str) -> NDArray[np.float32]:
@@ -148,7 +161,7 @@ class Lexical:
         return vector / np.linalg.norm(vector)
 
     def _revision(self) -> str:
-        recipe = f"lexical 1 {asdict(self._settings)} {_WORD.pattern} {sorted(_STOP_WORDS)}"
+        recipe = f"lexical 2 {asdict(self._settings)} {_WORD.pattern} {sorted(_STOP_WORDS)}"
         return hashlib.sha256(recipe.encode() + self._grams.tobytes()).hexdigest()[:40]
 
 
