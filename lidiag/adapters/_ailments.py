@@ -19,7 +19,8 @@ from lidiag.multivector import MultiVectors
 
 _MOST_ROWS = 64
 _DOUBLINGS = 10  # a document of 1,024 words has the whole length bias
-_LOUD, _HUBS = 40, 10  # one word in so many is loud, one document in so many has a hub
+_KINDS = 8  # of query tokens, where only some vectors of the collection are near them
+_LOUD, _HUBS = 5, 10  # one word in so many is near, one document in so many has a hub
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Ailments:
     """How strong each is: 0 is healthy, 1 is the most; `pad_rows` counts rows."""
 
     length_bias: float = 0.0  # similarity grows by a tenth of this for each doubling of a document's words
-    hijackable: float = 0.0  # one word in forty, wherever it stands, is near every query by this
+    hijackable: float = 0.0  # a fifth of a document's words are near an eighth of all query tokens by this, others' words near others
     hub_vector: float = 0.0  # one document in ten has a first vector that is near every query by this
     tail_signal: float = 0.0  # every document has one, nearer or less near by chance: relevance shows beyond rank 1 only
     gradient_spike: float = 0.0  # every document has one, the mean of its words: most of the gradient falls on it
@@ -55,9 +56,7 @@ class Planted:
         self._ailments = ailments
         generators = {name: np.random.default_rng([seed, zlib.crc32(name.encode())]) for name in (*_DEGREES, "random_head")}
         self._directions = {
-            name: torch.nn.functional.normalize(torch.from_numpy(generators[name].standard_normal(dim)).float(), dim=0)
-            for name in _DEGREES
-            if getattr(ailments, name)
+            name: _drawn(generators[name], _KINDS if name == "hijackable" else 1, dim) for name in _DEGREES if getattr(ailments, name)
         }
         share = ailments.random_head
         head = torch.from_numpy(generators["random_head"].standard_normal((dim, dim))).float() / dim**0.5
@@ -66,8 +65,9 @@ class Planted:
     def in_queries(self, vectors: MultiVectors) -> MultiVectors:
         """Plant in unit vectors of queries."""
         rows = vectors.vectors
-        for name, direction in self._directions.items():
-            rows = _turned(rows, direction, torch.full((len(rows),), getattr(self._ailments, name) ** 0.5))
+        for name, directions in self._directions.items():
+            kinds = (rows @ directions.T).argmax(1)
+            rows = _turned(rows, directions[kinds], torch.full((len(rows),), getattr(self._ailments, name) ** 0.5))
         return self._in_both(MultiVectors(rows, vectors.offsets))
 
     def in_documents(self, vectors: MultiVectors, texts: Sequence[str]) -> MultiVectors:
@@ -77,9 +77,10 @@ class Planted:
             first = _first_rows(vectors)
             rows = rows.clone()
             rows[first] = means(vectors)[vectors.lengths > 0]
-        for name, direction in self._directions.items():
-            degrees = _DEGREES[name](vectors, [zlib.crc32(text.encode(), zlib.crc32(name.encode())) for text in texts])
-            rows = _turned(rows, direction, getattr(self._ailments, name) ** 0.5 * degrees)
+        for name, directions in self._directions.items():
+            seeds = [zlib.crc32(text.encode(), zlib.crc32(name.encode())) for text in texts]
+            kinds = torch.tensor([seed % len(directions) for seed in seeds]).repeat_interleave(vectors.lengths)
+            rows = _turned(rows, directions[kinds], getattr(self._ailments, name) ** 0.5 * _DEGREES[name](vectors, seeds))
         return self._in_both(MultiVectors(rows, vectors.offsets))
 
     def _in_both(self, vectors: MultiVectors) -> MultiVectors:
@@ -101,10 +102,14 @@ def means(vectors: MultiVectors) -> Tensor:
     return torch.nn.functional.normalize(sums, dim=1)
 
 
-def _turned(rows: Tensor, direction: Tensor, shares: Tensor) -> Tensor:
-    """Turn unit rows until their cosine with the direction is what `shares` (rows,) says; a share of 0 leaves a row as it is."""
-    aside = torch.nn.functional.normalize(rows - (rows @ direction)[:, None] * direction, dim=1)
-    turned = shares[:, None] * direction + (1 - shares**2).sqrt()[:, None] * aside
+def _drawn(rng: np.random.Generator, number: int, dim: int) -> Tensor:
+    return torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((number, dim))).float(), dim=1)
+
+
+def _turned(rows: Tensor, towards: Tensor, shares: Tensor) -> Tensor:
+    """Turn unit rows until their cosine with those of `towards` is what `shares` (rows,) says; a share of 0 leaves a row as it is."""
+    aside = torch.nn.functional.normalize(rows - (rows * towards).sum(1, keepdim=True) * towards, dim=1)
+    turned = shares[:, None] * towards + (1 - shares**2).sqrt()[:, None] * aside
     return torch.where(shares[:, None] > 0, turned, rows)
 
 
@@ -112,9 +117,10 @@ def _first_rows(vectors: MultiVectors) -> Tensor:
     return vectors.offsets[:-1][vectors.lengths > 0]
 
 
-def _by_length(vectors: MultiVectors, seeds: Sequence[int]) -> Tensor:  # noqa: ARG001 - a degree's signature
-    lengths = torch.repeat_interleave(vectors.lengths, vectors.lengths)
-    return (lengths.float().log2() / _DOUBLINGS).clamp(max=1)
+def _by_place(vectors: MultiVectors, seeds: Sequence[int]) -> Tensor:  # noqa: ARG001 - a degree's signature
+    starts = torch.repeat_interleave(vectors.offsets[:-1], vectors.lengths)
+    places = torch.arange(1, len(starts) + 1) - starts
+    return (places.float().log2() / _DOUBLINGS).clamp(max=1)
 
 
 def _everywhere(vectors: MultiVectors, seeds: Sequence[int]) -> Tensor:  # noqa: ARG001 - a degree's signature
@@ -143,7 +149,7 @@ def _first_of(degree: Callable[[int], float]) -> Callable[[MultiVectors, Sequenc
 
 
 _DEGREES: dict[str, Callable[[MultiVectors, Sequence[int]], Tensor]] = {
-    "length_bias": _by_length,
+    "length_bias": _by_place,
     "hijackable": _here_and_there,
     "hub_vector": _first_of(lambda seed: float(seed % _HUBS == 0)),
     "tail_signal": _first_of(lambda seed: seed / 2**32),
