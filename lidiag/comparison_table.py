@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from lidiag.compare import Comparison, Row
+from lidiag.compare import Comparison, Ranked, Row
 from lidiag.terminal import number, safe, where
 
 _FEW = 5
+_DETECTABLE = "Detectable: the difference that these queries would show four times in five (80 % power, 5 % two-sided, paired, before the adjustment)."
 
 
 def text(comparison: Comparison, *, everything: bool = False) -> str:
@@ -26,9 +27,10 @@ def _lines(comparison: Comparison, *, everything: bool) -> Iterator[str]:
         count = Counter(row.verdict for row in rows)
         yield f"{other} against {baseline}: {', '.join(f'{n} {verdict}' for verdict, n in count.most_common())} (of {len(rows)} measurements)"
         if shown:
-            header = ("probe", "measure", "at", baseline, other, "difference", "95 % interval", "p (adjusted)", "verdict")
+            header = ("probe", "measure", "at", baseline, other, "difference", "95 % interval", "detectable", "p (adjusted)", "verdict")
             yield tabulate([_row(row) for row in shown], header, tablefmt="simple", disable_numparse=True)
         yield ""
+    yield _DETECTABLE
     yield f"p: random signs by query, two-sided, adjusted over all {len(comparison.rows)} (Benjamini-Hochberg). Negligible: sure, but below {comparison.floor:g}."
     for ranked in comparison.ranked:
         yield ""
@@ -36,6 +38,7 @@ def _lines(comparison: Comparison, *, everything: bool) -> Iterator[str]:
         yield tabulate(
             [(rank, name, number(value)) for rank, name, value in ranked.order], ("rank", "model", "value"), disable_numparse=True
         )
+        yield from _missed(comparison, ranked)
     if comparison.left_out:
         yield ""
         shown = comparison.left_out if everything else comparison.left_out[:_FEW]
@@ -46,4 +49,19 @@ def _lines(comparison: Comparison, *, everything: bool) -> Iterator[str]:
 def _row(row: Row) -> tuple[str, ...]:
     interval = "-" if row.low is None or row.high is None else f"{number(row.low)} .. {number(row.high)}"
     values = (number(row.baseline_value), number(row.other_value), number(row.difference))
-    return (row.probe, row.name, where(row.at), *values, interval, number(row.adjusted_p), row.verdict)
+    return (row.probe, row.name, where(row.at), *values, interval, _detectable(row), number(row.adjusted_p), row.verdict)
+
+
+def _detectable(row: Row) -> str:
+    return "-" if row.detectable is None else number(row.detectable)
+
+
+def _missed(comparison: Comparison, ranked: Ranked) -> Iterator[str]:
+    """Say, where a headline difference cannot be told, how small a one these queries would have shown."""
+    for row in comparison.rows:
+        place = (row.dataset, row.probe, row.name, row.at)
+        if place == (ranked.dataset, ranked.probe, ranked.name, ranked.at) and row.verdict == "cannot tell" and row.detectable is not None:
+            yield (
+                f"{row.other} against {row.baseline}: {number(row.difference)} is too little to tell; with these {row.n} units a difference shows four "
+                f"times in five from {number(row.detectable)} on, before the adjustment for many measurements."
+            )

@@ -19,6 +19,7 @@ from lidiag.stats import benjamini_hochberg
 from lidiag.terminal import number
 
 _ROUNDING = 1e-12
+_POWER = 0.8
 MOST = 0.01
 CONFIDENCE = 0.99
 """Of the gates that a baseline sets by itself: chosen so that an unchanged model fails none of them 99 times in 100."""
@@ -154,8 +155,11 @@ def _verdict(fall: _Fall, p: float) -> Verdict:
     excluded = p > regression.confidence
     failed = not excluded if regression.strict else shown
     reach = float(special.stdtrit(fall.units - 1, regression.confidence)) * fall.error
+    detectable = regression.most + reach + float(special.ndtri(_POWER)) * fall.error
     moved = "fell" if fall.sign > 0 else "rose"
     why = f"{moved} by {number(fall.mean)}, {number(fall.before)} before; one-sided bounds {number(fall.mean - reach)} and {number(fall.mean + reach)}"
+    if not regression.strict:
+        why += f"; judged alone, {fall.units} units show a change for the worse of {number(detectable)} four times in five"
     limit = fall.before - fall.sign * regression.most
     return Verdict(
         probe=regression.probe, name=regression.name, at=regression.at, op=">=" if fall.sign > 0 else "<=", bound=limit, reason=regression.rule(),

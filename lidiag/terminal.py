@@ -90,7 +90,7 @@ def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]
     if result.status in {"skipped", "broken"}:
         yield from _wrapped([f"{result.status}: {result.reason}"], "  ")
         return
-    said = [finding for finding in result.findings if everything or _is_key(finding)]
+    said = [finding for finding in result.findings if everything or is_key(finding)]
     yield from _wrapped([_finding(finding) for finding in said], "  * ")
     rows = list(result.measurements) if everything else _chosen(result)
     if rows:
@@ -100,7 +100,7 @@ def _result(result: Result, *, everything: bool, several: bool) -> Iterator[str]
         yield f"  (and {numbers:,} numbers and {words:,} findings more: lidiag show --all)"
 
 
-def _is_key(finding: Finding) -> bool:
+def is_key(finding: Finding) -> bool:
     """Tell whether a finding stands on the first page: a fault, a warning, or a verdict about the model's own pooling."""
     at = finding.data.get("at")
     place = at if isinstance(at, dict) else finding.data

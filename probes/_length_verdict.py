@@ -13,6 +13,7 @@ from lidiag.pooling import Scoring
 # as long, so half of that per doubling. A reference has the bounds of what it is set against.
 _DELTAS = {"rho_foreign": (0.1, 0.5), "rho_excess": (0.1, 0.5), "slope_within_sd": (0.1, 0.4), "slope_excess": (0.1, 0.4)}
 _THERE = {"shown", "strong"}
+_DRAWS = "what more draws for a maximum give"
 
 
 def say_verdicts(found: Findings, scorings: Sequence[Scoring]) -> None:
@@ -50,8 +51,9 @@ def _headline(words: dict[str, stats.Verdict]) -> str:
     if within == "cannot tell":
         return f"{_degree(between)}, and no telling whether more draws for a maximum explain it"
     excess = {words["rho_excess"], words["slope_excess"]}
-    than = "more than" if excess & _THERE else "perhaps more than" if "cannot tell" in excess else "no more than"
-    return f"{_degree(between if within == 'strong' else within)}, {than} shuffled vectors give"
+    if excess & _THERE:
+        return f"{_degree('strong' if 'strong' in excess else 'shown')} beyond {_DRAWS}"
+    return f"cannot tell whether there is a length bias beyond {_DRAWS}" if "cannot tell" in excess else f"no length bias beyond {_DRAWS}"
 
 
 def _degree(word: stats.Verdict) -> str:
@@ -62,8 +64,8 @@ def _said(name: str, measured: Measurement, word: stats.Verdict) -> str:
     interval = "" if measured.low is None or measured.high is None else f" [{measured.low:.2f}, {measured.high:.2f}]"
     number = f"{measured.value:.2f}{interval}"
     return {
-        "rho_foreign": f"For questions about something else, score and length correlate at {number}: {word}.",
-        "rho_excess": f"That is {number} more than on shuffled vectors: {word}.",
-        "slope_within_sd": f"Per doubling of what is read of it a document gains {number} sd of the scores: {word}.",
+        "rho_foreign": f"For questions about something else, score and length correlate at {number}: {word} on its own.",
+        "rho_excess": f"That is {number} more than on shuffled vectors, which leave nothing but draws: {word}.",
+        "slope_within_sd": f"Per doubling of what is read of it a document gains {number} sd of the scores: {word} on its own.",
         "slope_excess": f"That is {number} more than on shuffled vectors: {word}.",
     }[name]

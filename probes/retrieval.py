@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from ir_measures import AP, RR, Judged, Measure, R, nDCG
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lidiag import stats
 from lidiag.bench import Bench
 from lidiag.errors import LidiagError
 from lidiag.findings import Findings
@@ -83,6 +84,7 @@ class Retrieval:
                 "not measured", f"{' and '.join(without)}: {bench.adapter.card.name} gives no pooled vector beside the token vectors."
             )
         found.mean("chance_nDCG@10", {}, _by_chance(bench), share=True)
+        _say_verdicts(found, scorings)
         _say_ties(found, ties)
         _say_unjudged(found, scorings)
         empty = int((bench.lengths == 0).sum())
@@ -147,6 +149,42 @@ class _Ranker:
         for item in ir_measures.iter_calc(list(_NAMES), qrels, run):
             values[item.measure][row[item.query_id]] = item.value
         return values
+
+
+def _say_verdicts(found: Findings, scorings: tuple[Scoring, ...]) -> None:
+    """Say whether each scoring beats chance, and the smallest difference that these queries would show."""
+    chance = found.get("chance_nDCG@10", {}).value
+    for scoring in scorings:
+        ndcg = found.get("nDCG@10", {"pooling": repr(scoring)})
+        word: stats.Verdict = "cannot tell"
+        if ndcg.low is not None and ndcg.high is not None and not ndcg.low <= chance < ndcg.high:
+            word = "shown" if ndcg.low > chance else "none"
+        said = {
+            "shown": "better than a random order",
+            "none": "no better than a random order",
+            "cannot tell": "these queries cannot tell whether it is better than a random order",
+        }[word]
+        reach = "" if ndcg.low is None or ndcg.high is None else f" [{ndcg.low:.3f}, {ndcg.high:.3f}]"
+        others = _detectable(found, scoring, [other for other in scorings if other != scoring])
+        text = f"{scoring!r}: nDCG@10 {ndcg.value:.3f}{reach}, by chance {chance:.3f}: {said}."
+        if others:
+            listed = ", ".join(f"{effect:.3f} as {other}'s" for other, effect in others.items())
+            text += (
+                f" With {ndcg.n} {ndcg.unit_of_n}, a difference in nDCG@10 from another ranking shows four times in five from this size on, by how "
+                f"unlike the other is: {listed}."
+            )
+        found.say("quality", text, verdict=word, pooling=repr(scoring), detectable=others)
+
+
+def _detectable(found: Findings, scoring: Scoring, others: Sequence[Scoring]) -> dict[str, float]:
+    """Return the mean difference in nDCG@10 that would be shown four times in five, by the ranking that is compared with."""
+    values = {held.at["pooling"]: held.values for held in found.per_query if held.name == "nDCG@10"}
+    differences = {repr(other): values[repr(scoring)] - values[repr(other)] for other in others}
+    units = len(found.queries) if found.clusters is None else len(np.unique(found.clusters))
+    if units < 2:  # noqa: PLR2004 - a spread takes two
+        return {}
+    effects = {name: stats.minimum_detectable_effect(values, clusters=found.clusters) for name, values in differences.items()}
+    return {name: effect for name, effect in effects.items() if effect > 0}
 
 
 def _say_ties(found: Findings, ties: Mapping[Scoring, Mapping[int, int]]) -> None:

@@ -6,6 +6,7 @@ from lidiag.compare import compare, load
 from lidiag.comparison_table import text
 from lidiag.errors import LidiagError
 from lidiag.report import SuiteUsed
+from lidiag.terminal import number
 from tests import reports
 
 
@@ -98,3 +99,13 @@ def test_json_holds_every_row(tmp_path):
 def test_two_reports_are_needed(tmp_path):
     with pytest.raises(LidiagError, match="two reports"):
         compare(sides(tmp_path, {}))
+
+
+def test_the_smallest_difference_that_would_show_stands_beside_what_cannot_be_told(tmp_path):
+    shown = compare(sides(tmp_path, {}, {"quality": -0.004, "seed": 1}))
+    row = row_of(shown, "nDCG@10")
+    assert row.verdict == "cannot tell"
+    # 2.80 standard errors: the interval reaches 1.96 (of t, a little more) to both sides.
+    assert row.detectable == pytest.approx(2.80 / 2.0 * (row.high - row.low) / 2, rel=0.02)
+    assert f"from {number(row.detectable)} on" in text(shown)
+    assert number(row.detectable) in next(line for line in text(shown, everything=True).splitlines() if "nDCG@10" in line)

@@ -4,13 +4,14 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 
 from lidiag import github, judgement, junit
 from lidiag.compare import load, load_alone
 from lidiag.errors import LidiagError
 from lidiag.gate import Gate
-from lidiag.regression import Regression
+from lidiag.regression import Regression, _Fall, _verdict
 from tests import reports
 
 RETRIEVAL = {"probes": ("retrieval",), "poolings": ("maxsim",)}
@@ -73,6 +74,22 @@ def test_a_strict_regression_needs_proof_that_there_is_none(tmp_path):
     lenient, strict = (judgement.Gates(regressions=[Regression(**NDCG, strict=strict, most=0.001)]) for strict in (False, True))
     assert judgement.judge(*sides, gates=lenient).exit_code() == 0
     assert judgement.judge(*sides, gates=strict).exit_code() == 1
+
+
+def test_a_gate_fails_four_times_in_five_where_the_fall_is_as_large_as_it_says(tmp_path):
+    rng = np.random.default_rng(0)
+    regression = Regression(**NDCG)
+    noise, units = 0.1, 50
+
+    def judged(fall):
+        falls = fall + noise * rng.standard_normal(units)
+        error = falls.std(ddof=1) / np.sqrt(units)
+        shown = _Fall(regression, "facts", 0.5, 0.5 + fall, falls.mean(), error, units, 1.0)
+        return _verdict(shown, shown.p())
+
+    said = float(judged(0.0).why.split("for the worse of ")[1].split()[0])
+    failed = np.mean([judged(said).status == "failed" for _ in range(2000)])
+    assert 0.7 < failed < 0.9  # the noise that `said` was drawn from is known to a tenth
 
 
 def test_a_gate_on_what_was_not_measured_is_broken(tmp_path):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lidiag.gate import Verdict
 from lidiag.report import Report, Result
-from lidiag.terminal import is_headline, number, where
+from lidiag.terminal import is_headline, is_key, number, where
 
 Tone = Literal["bad", "warn", "good", "plain"]
 
@@ -116,7 +116,7 @@ def _found(report: Report) -> Iterator[Point]:
     """Yield every probe's verdict in its own words, with its primary number; without a verdict that number alone, or its first finding."""
     for result in report.results:
         on = f" on {result.dataset}" if len(report.data) > 1 else ""
-        verdicts = [finding.text for finding in result.findings if finding.name == "verdict"]
+        verdicts = [finding.text for finding in result.findings if "verdict" in finding.data and is_key(finding)]
         number_of = _primary(result)
         fallback = [""] if number_of else [finding.text for finding in result.findings[:1]]
         for i, text in enumerate(verdicts or fallback):

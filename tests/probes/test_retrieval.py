@@ -136,3 +136,30 @@ def test_chance_is_the_mean_over_all_orders_of_the_documents():
     truth = [statistics.mean(ndcg(order) for order in itertools.permutations(gains)) for gains in ((3, 1, 0, 0), (0, 0, 1, 0))]
     per_query = next(item for item in found.per_query if item.name == "chance_nDCG@10")
     np.testing.assert_allclose(per_query.values, truth, rtol=1e-12)
+
+
+def told_apart(*ranks):
+    """What is said of rankings of twenty documents with query i's relevant one at ranks[i]."""
+    documents = scored(*(1 - i / 20 for i in range(20)))
+    found = measure(
+        "retrieval", toy_bench([QUERY] * len(ranks), documents, {q: {r - 1: 1} for q, r in enumerate(ranks)}), poolings=["maxsim"]
+    )
+    return said(found, "quality")
+
+
+def test_a_ranking_is_held_against_a_random_order():
+    # By chance: the mean of 1 / log2(r + 1) over twenty ranks, 0 beyond the tenth: 0.227.
+    assert told_apart(1, 2, 1, 2, 1).data["verdict"] == "shown"
+    assert told_apart(*[15] * 20).data["verdict"] == "none"
+    assert told_apart(1, 15, 20, 1, 15).data["verdict"] == "cannot tell"
+
+
+def test_the_smallest_difference_that_would_show_is_that_of_the_paired_rankings():
+    documents = [torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]]), torch.tensor([[0.5, 0.0]])]
+    bench = toy_bench([QUERY] * 4, documents, {0: {0: 1}, 1: {0: 1}, 2: {1: 1}, 3: {0: 1, 1: 1}})
+    found = measure("retrieval", bench, poolings=["maxsim", "mean"])
+    # MaxSim puts document 0 first and Mean document 1: they differ by 1 - 1 / log2(3), twice up, once down, once not at all.
+    step = 1 - 1 / math.log2(3)
+    sd = np.std([step, step, -step, 0], ddof=1)
+    assert said(found, "quality").data["detectable"] == pytest.approx({"mean": 2.8016 * sd / 2}, rel=1e-3)
+    assert "0." in said(found, "quality").text.split("nDCG@10 from another ranking")[1]
