@@ -128,12 +128,13 @@ def similarity_pass(  # noqa: PLR0913 - each is a knob of the pass, named at eve
         engine = FusedPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens)
     else:
         engine = EagerPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens, device=device)
+    nothing = None if documents.pooled is None else ~documents.pooled.any(1)
     for chosen in _query_blocks(queries, len(documents), engine.floats, tiling):
         start, end = int(queries.offsets[chosen.start]), int(queries.offsets[chosen.stop])
         offsets = queries.offsets[chosen.start : chosen.stop + 1] - start
         cosine = _cosine(queries, documents, needs.poolings, chosen)
         pooled = {
-            prefix: Pooled(offsets, totals | _with_cosine(cosine, needs.poolings, totals, offsets), states)
+            prefix: Pooled(offsets, totals | _with_cosine(cosine, nothing, needs.poolings, totals, offsets), states)
             for prefix, (totals, states) in engine.pool(queries.vectors[start:end].float(), offsets).items()
         }
         whole = pooled.pop(None)
@@ -153,22 +154,24 @@ def _token_poolings(scorings: Sequence[Scoring]) -> tuple[Pooling, ...]:
 
 
 def _cosine(queries: MultiVectors, documents: MultiVectors, scorings: Sequence[Scoring], chosen: range) -> Tensor:
-    """Return the (queries, documents) cosines of the pooled vectors, where a scoring uses them; -inf for a document whose own is 0."""
+    """Return the (queries, documents) cosines of the pooled vectors, where a scoring uses them; 0 where one is 0."""
     wanted = [scoring for scoring in scorings if isinstance(scoring, (Single, Hybrid))]
     if not wanted:
         return torch.empty(0)
     if queries.pooled is None or documents.pooled is None:
         raise ValueError(f"{wanted[0]} needs pooled vectors beside the tokens, and this model gives none")
     normalize = torch.nn.functional.normalize
-    cosines = normalize(queries.pooled[chosen.start : chosen.stop].float()) @ normalize(documents.pooled.float()).T
-    return cosines.masked_fill(~documents.pooled.any(1), -torch.inf)
+    return normalize(queries.pooled[chosen.start : chosen.stop].float()) @ normalize(documents.pooled.float()).T
 
 
-def _with_cosine(cosine: Tensor, scorings: Sequence[Scoring], totals: Mapping[Pooling, Tensor], offsets: Tensor) -> dict[Scoring, Tensor]:
+def _with_cosine(
+    cosine: Tensor, nothing: Tensor | None, scorings: Sequence[Scoring], totals: Mapping[Pooling, Tensor], offsets: Tensor
+) -> dict[Scoring, Tensor]:
+    """Return the scores that use the cosines; a document whose pooled vector is `nothing` has no single score."""
     scores: dict[Scoring, Tensor] = {}
     for scoring in scorings:
         if isinstance(scoring, Single):
-            scores[scoring] = cosine
+            scores[scoring] = cosine if nothing is None else cosine.masked_fill(nothing, -torch.inf)
         elif isinstance(scoring, Hybrid):
             late = totals[MaxSim()] / offsets.diff().clamp(min=1).unsqueeze(1)
             scores[scoring] = scoring.single * cosine + scoring.late * late

@@ -193,6 +193,16 @@ def test_single_and_hybrid_scores_worked_by_hand():
     assert block.scores(hybrid)[0].tolist() == pytest.approx([0.3 + 1.8, -np.inf, -0.5 - 1.0])
 
 
+@pytest.mark.usefixtures("engine")
+def test_a_document_whose_pooled_vector_is_zero_has_no_single_score():
+    query = with_pooled(MultiVectors.pack([torch.tensor([[1.0, 0.0]])]), [[1.0, 0.0]])
+    documents = MultiVectors.pack([torch.tensor([[-1.0, 0.0]]), torch.empty(0, 2)])
+    documents = with_pooled(documents, [[-1.0, 0.0], [0.0, 0.0]])
+    (block,) = similarity_pass(query, documents, Needs((Single(), Hybrid(0, 1))))
+    assert block.scores(Single())[0].tolist() == pytest.approx([-1.0, -np.inf])
+    assert block.scores(Hybrid(0, 1))[0].tolist() == pytest.approx([-1.0, -np.inf])
+
+
 def test_a_hybrid_score_alone_brings_its_own_maxsim():
     queries, documents = ragged()
     queries = with_pooled(queries, torch.ones(len(queries), 2).tolist())

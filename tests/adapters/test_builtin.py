@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from lidiag.adapter import LoadOptions, States
 from lidiag.adapters import builtin
+from lidiag.adapters._ailments import Ailments
 from lidiag.dataset import Document, Page
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
@@ -84,6 +86,59 @@ def test_settings_change_the_name_and_the_revision():
     assert lexical(dim="16").queries(["wing"]).dim == lexical(dim="16").card.dim == 16
 
 
+AILMENTS = [field.name for field in dataclasses.fields(Ailments)]
+
+
+def test_an_ailment_stands_in_the_name_with_its_strength():
+    assert lexical(length_bias="0.3").card.name == "lidiag/lexical.length_bias-0.3"
+    assert lexical(hijackable="0.50", causal="1").card.name == "lidiag/lexical.hijackable-0.5.causal-1"
+    assert lexical(length_bias="0").card.name == "lidiag/lexical"
+
+
+@pytest.mark.parametrize("ailment", AILMENTS)
+def test_an_ailment_changes_vectors_and_revision_and_a_dial_at_zero_changes_neither(ailment):
+    documents = [Document(str(i), f"{text} number {i} of a slipstream behind the wing") for i, text in enumerate(TEXTS * 4)]
+    healthy, ill, well = MODEL.documents(documents), lexical(**{ailment: "1"}).documents(documents), lexical(**{ailment: "0"})
+    assert not torch.equal(healthy.vectors, ill.vectors)
+    assert torch.equal(healthy.vectors, well.documents(documents).vectors)
+    assert lexical(**{ailment: "1"}).card.revision != MODEL.card.revision == well.card.revision
+
+
+@pytest.mark.parametrize("ailment", [name for name in AILMENTS if name != "batch_dependent"])
+def test_a_planted_model_reads_a_text_the_same_in_any_batch_and_labels_every_vector(ailment):
+    model = lexical(**{ailment: "1"})
+    documents = [Document(str(i), text) for i, text in enumerate(TEXTS)]
+    batch = model.documents(documents)
+    for item, document in zip(batch, documents, strict=True):
+        assert torch.allclose(item, model.documents([document])[0], atol=1e-6)
+        assert len(model.labels("document", document)) == len(item)
+
+
+@pytest.mark.parametrize("ailment", [name for name in AILMENTS if name != "pad_rows"])
+def test_planted_rows_keep_length_one(ailment):
+    vectors = lexical(**{ailment: "0.7"}).documents([Document("d", TEXTS[0])]).vectors
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(len(vectors)), atol=1e-5)
+
+
+def test_the_length_bias_is_a_tenth_of_the_dial_for_each_doubling_of_the_place():
+    # Words that are all the same differ in their place alone; out of context, so that none has other neighbours.
+    model, healthy = lexical(length_bias="0.4", context="0"), lexical(context="0")
+    query, document = "propeller", Document("d", "wing " * 16)
+    plain = (healthy.queries([query])[0] @ healthy.documents([document])[0].T)[0, 0]
+    similarity = (model.queries([query])[0] @ model.documents([document])[0].T)[0]
+    for doublings in range(5):
+        degree = doublings / 10
+        expected = 0.4 * degree + (0.6 * (1 - 0.4 * degree**2)) ** 0.5 * plain
+        assert similarity[2**doublings - 1] == pytest.approx(float(expected), abs=0.05)
+
+
+def test_the_pooled_vector_is_the_mean_at_length_one_and_zeros_where_there_is_no_word():
+    batch = MODEL.queries(["boat wing sail", "of the"])
+    mean = batch[0].mean(0)
+    assert torch.allclose(batch.pooled[0], mean / mean.norm(), atol=1e-6)
+    assert torch.equal(batch.pooled[1], torch.zeros(128))
+
+
 def test_chinese_characters_are_words():
     assert [label.text for label in lexical().labels("query", "飞机 wing")] == ["飞", "机", "wing"]
 
@@ -95,6 +150,10 @@ def test_chinese_characters_are_words():
         ({"dim": "many"}, "whole number"),
         ({"context": "2"}, "from 0 to 1"),
         ({"context": "nan"}, "out of range"),
+        ({"length_bias": "1.1"}, "from 0 .healthy. to 1"),
+        ({"hub_vector": "-0.1"}, "out of range"),
+        ({"pad_rows": "65"}, "to 64"),
+        ({"hijackabel": "1"}, "Did you mean hijackable"),
     ],
 )
 def test_a_wrong_parameter_is_refused(parameters, said):
