@@ -30,7 +30,7 @@ _HUBS = 12
 _SPREAD = 0.7  # of a topic's vectors, in lengths of the topic
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Simulated:
     """An adapter for texts that a probe makes itself: unrelated vectors, the same for the same text."""
 
