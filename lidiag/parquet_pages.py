@@ -71,7 +71,8 @@ class _Page:
 
 def _pages(file: BinaryIO, chunk: Any) -> Iterator[_Page]:
     start = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+    # A column without values has a dictionary and no other page: pyarrow then writes 0 for that one's offset.
+    if chunk.has_dictionary_page and (0 < chunk.dictionary_page_offset < start or start == 0):
         start = chunk.dictionary_page_offset
     end = start + chunk.total_compressed_size
     while start < end:

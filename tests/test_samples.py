@@ -64,6 +64,12 @@ def test_values_that_no_run_writes_are_refused_with_the_reason(tmp_path, change,
         samples.read(path, report)
 
 
+def test_a_run_that_measured_nothing_by_query_has_no_values_and_can_be_read(tmp_path):
+    report = reports.write(tmp_path, probes=("retrieval",), queries=5)
+    report = report.model_copy(update={"values": values.write(tmp_path / "values.parquet", [])})
+    assert samples.read(tmp_path / "values.parquet", report) == {}
+
+
 def test_rows_that_the_report_does_not_count_are_refused(tmp_path):
     path, report = written(tmp_path, claim=3)
     with pytest.raises(LidiagError, match="its report says 3"):
