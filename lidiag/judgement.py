@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lidiag import gate, regression
+from lidiag import gate, regression, strict_toml
 from lidiag.compare import Side, refuse_incomparable
 from lidiag.errors import LidiagError
 from lidiag.gate import Gate, Verdict
@@ -91,11 +90,7 @@ def read(path: Path) -> Gates:
         LidiagError: it cannot be read, is no TOML, says nothing, or something else than gates.
     """
     try:
-        gates = Gates.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise LidiagError(f"The gates {path} cannot be read: {error.strerror}.", "Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LidiagError(f"The gates {path} are not TOML: {error}.", "Mend the line it names.") from error
+        gates = Gates.model_validate(strict_toml.read(path, "The file of gates", "Mend the line it names."))
     except ValidationError as error:
         raise LidiagError(
             f"The gates {path} are not valid: {explain(error)}.", "A file of gates holds [[gates]] and [[regressions]]."

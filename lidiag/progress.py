@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lidiag.terminal import safe
 from lidiag.watch import Advance
 
 
@@ -32,12 +33,12 @@ class Bars:
         )
         if not self._console.is_terminal:
             yield lambda _: None
-            self._console.print(escape(f"{name}: done"), highlight=False)
+            self._console.print(escape(safe(f"{name}: done")), highlight=False)
             return
         with Progress(*columns, console=self._console, transient=True) as progress:
-            task = progress.add_task(escape(name), total=total)
+            task = progress.add_task(escape(safe(name)), total=total)
             yield lambda steps: progress.advance(task, steps)
 
     def remark(self, text: str) -> None:
         """Print one line."""
-        self._console.print(escape(text), style="dim", highlight=False)
+        self._console.print(escape(safe(text)), style="dim", highlight=False)

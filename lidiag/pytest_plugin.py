@@ -55,11 +55,12 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if model and report:
         raise pytest.UsageError("--lidiag-model measures, --lidiag-report reads: give one of them.")
     from lidiag.errors import LidiagError  # noqa: PLC0415 - nothing is loaded where the plugin is not used
+    from lidiag.terminal import safe  # noqa: PLC0415
 
     try:
         items += list(_items(session, _Run(config)))
     except LidiagError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(safe(str(error))) from None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -225,8 +226,9 @@ class _Item(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Show what the user can mend without a traceback."""
         from lidiag.errors import LidiagError  # noqa: PLC0415
+        from lidiag.terminal import safe  # noqa: PLC0415
 
-        return str(excinfo.value) if isinstance(excinfo.value, LidiagError) else super().repr_failure(excinfo, style)
+        return safe(str(excinfo.value)) if isinstance(excinfo.value, LidiagError) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Name the test in reports."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lidiag import strict_toml
 from lidiag.claim import Claim
 from lidiag.errors import LidiagError
 from lidiag.gate import Gate
@@ -53,17 +53,14 @@ def read(path: Path) -> Suite:
         LidiagError: it cannot be read, is no TOML, or does not say what a suite says.
     """
     try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise LidiagError(f"The suite {path} cannot be read: {error.strerror}.", "Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LidiagError(f"The suite {path} is not TOML: {error}.", "Mend the line it names.") from error
+        return Suite.model_validate(strict_toml.read(path, "The suite", "Mend the line it names."))
     except ValidationError as error:
         raise LidiagError(f"The suite {path} is not valid: {explain(error)}.", "See suites/robustness.toml for an example.") from error
 
 
 def explain(error: ValidationError, most: int = 3) -> str:
     """Say in one line what pydantic found, with the place of each fault."""
-    faults = [f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg'].lower()}" for fault in error.errors()[:most]]
+    places = [".".join(str(part)[:60] for part in fault["loc"]) or "the whole" for fault in error.errors()[:most]]
+    faults = [f"{place[:200]}: {fault['msg'].lower()[:200]}" for place, fault in zip(places, error.errors(), strict=False)]
     more = error.error_count() - len(faults)
     return "; ".join(faults) + (f"; and {more} more" if more > 0 else "")

@@ -16,6 +16,9 @@ from lidiag.errors import LidiagError
 
 # Far above any document; a file without line ends would otherwise be read into memory whole.
 LONGEST_LINE = 32 * 2**20
+# Text packs to a tenth at best; what unpacks to more than a hundredfold was made to fill a memory or a disk.
+_UNPACKED_FREELY = 64 * 2**20
+_UNPACKED_FOLD = 100
 _KEPT = 1000
 _SHOWN = 5
 _REPR = reprlib.Repr()
@@ -70,11 +73,16 @@ def refuse_twins(folder: Path, names: Iterable[str]) -> None:
 
 def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
     """Yield (line number, text) of a UTF-8 file, `.gz` or plain; blank lines hold nothing and are passed over."""
-    number = 0
+    number = size = 0
     try:
+        most = max(_UNPACKED_FREELY, _UNPACKED_FOLD * path.stat().st_size)
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             while raw := file.readline(LONGEST_LINE + 1):
                 number += 1
+                size += len(raw)
+                if size > most:
+                    faults.add(path, number, f"unpacks to more than {_UNPACKED_FOLD} times its size, and the rest was not read")
+                    return
                 if len(raw) > LONGEST_LINE:
                     faults.add(path, number, f"is longer than the {LONGEST_LINE // 2**20} MiB allowed, and the rest was not read")
                     return
