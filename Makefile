@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow lint format wheel benchmark clean
+.PHONY: demo test slow fuzz lint format wheel benchmark clean
 
 demo: $(VENV)/.base
 	$(VENV)/bin/lidiag run
@@ -13,6 +13,10 @@ test: $(VENV)/.test
 
 slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow
+
+# Every reader of files from outside, over thousands of spoilt files; counts per reader.
+fuzz: $(VENV)/.test
+	$(VENV)/bin/python -m tests.fuzz.run --cases 3000
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -17,6 +17,7 @@ from lidiag.adapter import LoadOptions
 from lidiag.errors import LidiagError
 from lidiag.files import sha256
 
+_LONGEST_NAME = 255  # what file systems hold, in bytes
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Of a config: real ones stay below 100 kB, an index of shards below 5 MB.
@@ -43,8 +44,8 @@ def find(name: str, options: LoadOptions) -> Checkpoint:
         LidiagError: there is no such model or revision, the hub cannot be reached, the weights are pickled, or remote code
             is allowed without a pinned commit.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = local(name)
+    if folder is not None:
         revision = content_revision(folder)
         if options.revision and not revision.startswith(options.revision):
             raise LidiagError(
@@ -95,6 +96,15 @@ def snapshot(name: str, options: LoadOptions, *, weights: bool = True) -> Path:
     except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
         raise LidiagError(f"{name} cannot be downloaded: {_first_line(error)}", "Check the name, the connection and the disk.") from error
     return Path(path)
+
+
+def local(name: str) -> Path | None:
+    """Return the folder of that name; None where there is none, or no folder can have it (too long, a NUL, an unknown user's home)."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def content_revision(folder: Path) -> str:
@@ -151,7 +161,7 @@ def modules(folder: Path) -> list[dict[str, str]]:
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("type", "path")):
             raise wrong
         inside = PurePosixPath(row["path"])
-        if inside.is_absolute() or ".." in inside.parts:
+        if inside.is_absolute() or ".." in inside.parts or "\0" in row["path"] or len(row["path"].encode()) > _LONGEST_NAME:
             raise wrong
         rows.append(row)
     return rows

@@ -71,11 +71,12 @@ def _table(path: Path, report: Report) -> Any:
             raise LidiagError(
                 f"{path} is not the file that its report names: the SHA-256 differs.", "Keep the two files of one run together."
             )
+        _refuse_unbounded(path, report)
         # Text as dictionaries: each word is held once, whatever the number of rows that repeat it.
         file = pq.ParquetFile(
             path, read_dictionary=list(_TEXT), thrift_string_size_limit=2**20, thrift_container_size_limit=_MOST_PARTS
         )  # fmt: skip
-        _refuse_unbounded(path, file, report)
+        _refuse_other_columns(path, file)
         table = file.read()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
@@ -85,16 +86,18 @@ def _table(path: Path, report: Report) -> Any:
     return table
 
 
-def _refuse_unbounded(path: Path, file: pq.ParquetFile, report: Report) -> None:
-    """Judge by the file's own directory, before anything of it is unpacked."""
+def _refuse_unbounded(path: Path, report: Report) -> None:
+    """Judge by the file's own directory and pages, before anything of it is unpacked."""
+    rows = parquet_pages.size(path, _MOST_UNPACKED).rows
+    if rows > _MOST_ROWS or rows != report.values.rows:
+        raise LidiagError(f"{path} has {rows:,} rows; its report says {report.values.rows:,}, and {_MOST_ROWS:,} are allowed.", _NEXT)
+
+
+def _refuse_other_columns(path: Path, file: pq.ParquetFile) -> None:
     found = {(field.name, str(_plain(field.type))) for field in file.schema_arrow}
     wanted = {(field.name, str(_plain(field.type))) for field in values.COLUMNS}
     if found != wanted:
         raise LidiagError(f"{path} has other columns than it should: {sorted(found ^ wanted)}.", _NEXT)
-    rows = file.metadata.num_rows
-    if rows > _MOST_ROWS or rows != report.values.rows:
-        raise LidiagError(f"{path} has {rows:,} rows; its report says {report.values.rows:,}, and {_MOST_ROWS:,} are allowed.", _NEXT)
-    parquet_pages.unpacked(path, file.metadata, _MOST_UNPACKED)
 
 
 def _plain(kind: Any) -> Any:

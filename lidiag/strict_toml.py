@@ -26,9 +26,7 @@ def read(path: Path, what: str, next_step: str) -> dict[str, Any]:
         if len(whole) > _MOST:
             raise LidiagError(f"{what} {path} has more than the {_MOST:,} bytes allowed.", next_step)
         text = whole.decode("utf-8")
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.count(".") > _MOST_DOTS:
-                raise ValueError(f"line {number} holds more than the {_MOST_DOTS} dots allowed")
+        _refuse_dots(text)
         return tomllib.loads(text, parse_float=_finite)
     except OSError as error:
         raise LidiagError(f"{what} {path} cannot be read: {error.strerror}.", "Check the path.") from error
@@ -36,6 +34,12 @@ def read(path: Path, what: str, next_step: str) -> dict[str, Any]:
         raise LidiagError(f"{what} {path} is not TOML that can be used: it is nested too deeply.", next_step) from error
     except ValueError as error:
         raise LidiagError(f"{what} {path} is not TOML that can be used: {error}.", next_step) from error
+
+
+def _refuse_dots(text: str) -> None:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise ValueError(f"line {number} holds more than the {_MOST_DOTS} dots allowed")
 
 
 def _finite(text: str) -> float:

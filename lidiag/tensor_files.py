@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from lidiag.errors import LidiagError
 # The index of a model with ten thousand tensors takes 1 MB.
 _LARGEST_HEADER = 16 * 2**20
 _LARGEST_ARRAY_HEADER = 10_000
+_NUMBERS = re.compile(r"[<|=>]?[fiub][1248]")
+_LONGEST = 2**48
 _NEXT = "Download or save it again, or check where it comes from."
 
 
@@ -42,26 +46,40 @@ def check_safetensors(path: Path) -> dict[str, Any]:
 
 
 def check_array(path: Path) -> None:
-    """Refuse an .npy file whose header claims more than numpy would take: numpy reads all that is claimed first.
+    """Refuse an .npy file that numpy would stumble over: it reads all of a header before it bounds it.
 
     Raises:
-        LidiagError: the file cannot be read, or its header is larger than 10,000 bytes.
+        LidiagError: the file cannot be read, its header is larger than 10,000 bytes or is none of plain numbers, or the numbers
+            do not lie within the file.
     """
     try:
         with path.open("rb") as file:
-            start = file.read(12)
+            start = file.read(8)
+            # 6 bytes of magic, 2 of version, then the header's length: 2 bytes in version 1, 4 in the later ones.
+            length = int.from_bytes(file.read(2 if start[6:7] == b"\x01" else 4), "little")
+            if length > _LARGEST_ARRAY_HEADER:
+                raise LidiagError(f"{path} claims a header of {length:,} bytes, above the {_LARGEST_ARRAY_HEADER:,} allowed.", _NEXT)
+            header = file.read(length).decode("latin-1")
+            room = path.stat().st_size - file.tell()
+        about = ast.literal_eval(header.strip())
     except OSError as error:
         raise LidiagError(f"{path} cannot be read: {error.strerror}.", _NEXT) from error
-    # 6 bytes of magic, 2 of version, then the header's length: 2 bytes in version 1, 4 in the later ones.
-    length = int.from_bytes(start[8:10] if start[6:7] == b"\x01" else start[8:12], "little")
-    if length > _LARGEST_ARRAY_HEADER:
-        raise LidiagError(f"{path} claims a header of {length:,} bytes, above the {_LARGEST_ARRAY_HEADER:,} allowed.", _NEXT)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise LidiagError(f"{path} is not a whole .npy file: its header is damaged.", _NEXT) from error
+    match about:
+        case {"descr": str(kind), "fortran_order": bool(), "shape": (*shape,), **more} if _NUMBERS.fullmatch(kind) and not more:
+            extents = [extent for extent in shape if type(extent) is int and 0 <= extent < _LONGEST]
+            if start.startswith(b"\x93NUMPY") and len(extents) == len(shape) and math.prod(extents) * int(kind[-1]) <= room:
+                return
+            raise LidiagError(f"{path} is not a whole .npy file: {room:,} bytes do not hold an array of the shape {shape}.", _NEXT)
+        case _:
+            raise LidiagError(f"{path} is not an .npy file of numbers: its header is {header.strip()[:200]!r}.", _NEXT)
 
 
 def _fits(entry: Any, room: int) -> bool:
     match entry:
         case {"dtype": str(), "shape": [*shape], "data_offsets": [int(start), int(end)]}:
-            whole = all(isinstance(extent, int) and 0 <= extent < 2**48 for extent in shape)
+            whole = all(type(extent) is int and 0 <= extent < _LONGEST for extent in shape)
             # 4 bits are the narrowest element there is.
             return whole and 0 <= start <= end <= room and math.prod(shape) <= 2 * (end - start)
         case _:

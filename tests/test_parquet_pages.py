@@ -27,16 +27,16 @@ def test_pages_unpack_to_what_an_honest_directory_says(tmp_path, compression, ve
     path = tmp_path / "x.parquet"
     metadata = written(path, compression=compression, data_page_version=version, data_page_size=10_000, row_group_size=20_000)
     claimed = sum(metadata.row_group(i).column(j).total_uncompressed_size for i in range(3) for j in range(3))
-    assert parquet_pages.unpacked(path, metadata, MOST) == claimed
+    assert parquet_pages.size(path, MOST) == parquet_pages.Size(50_000, claimed)
     with pytest.raises(ValueError, match="unpack to more than the 100,000 bytes"):
-        parquet_pages.unpacked(path, metadata, 100_000)
+        parquet_pages.size(path, 100_000)
 
 
 @pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
 def test_an_encoding_that_unpacks_to_any_size_is_refused(tmp_path, encoding):
-    metadata = written(tmp_path / "x.parquet", use_dictionary=False, column_encoding={"word": encoding})
+    written(tmp_path / "x.parquet", use_dictionary=False, column_encoding={"word": encoding})
     with pytest.raises(ValueError, match="a page has the encoding"):
-        parquet_pages.unpacked(tmp_path / "x.parquet", metadata, MOST)
+        parquet_pages.size(tmp_path / "x.parquet", MOST)
 
 
 def test_a_page_that_claims_another_size_than_the_directory_is_refused(tmp_path):
@@ -48,14 +48,14 @@ def test_a_page_that_claims_another_size_than_the_directory_is_refused(tmp_path)
     content[start + 3] ^= 2  # by one byte, as numbers are zigzag
     path.write_bytes(content)
     with pytest.raises(ValueError, match="its directory claims 50,000 values in"):
-        parquet_pages.unpacked(path, metadata, MOST)
+        parquet_pages.size(path, MOST)
 
 
 def test_pages_without_number_are_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_pages, "_MOST_PAGES", 20)
-    metadata = written(tmp_path / "x.parquet", data_page_size=1000, max_rows_per_page=1000)
+    written(tmp_path / "x.parquet", data_page_size=1000, max_rows_per_page=1000)
     with pytest.raises(ValueError, match="more than the 20 pages"):
-        parquet_pages.unpacked(tmp_path / "x.parquet", metadata, MOST)
+        parquet_pages.size(tmp_path / "x.parquet", MOST)
 
 
 def test_a_long_word_in_many_rows_is_refused_without_being_written_out(tmp_path):

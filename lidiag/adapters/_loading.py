@@ -69,7 +69,7 @@ def base_here(folder: Path) -> Path | None:
     base = checkpoint.config(folder, "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         return None
-    return folder if _is_whole(folder) else next((path for path in (folder / base, Path(base)) if path.is_dir()), None)
+    return folder if _is_whole(folder) else checkpoint.local(str(folder / base)) or checkpoint.local(base)
 
 
 def trains(folder: Path, layer: str) -> bool:

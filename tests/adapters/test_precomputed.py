@@ -141,7 +141,7 @@ REFUSED = {
     "an item too few": (keep_three, "vectors of 3 items, and there are 4 lines"),
     "twins that differ": (change_a_twin, "items 3 and 4 have the same content and different vectors"),
     "two widths": (narrow, "documents have 128 dimensions and queries 64"),
-    "a pickle": (as_objects, "The documents in .* are not valid"),
+    "a pickle": (as_objects, "documents.npy is not an .npy file of numbers"),
     "integers": (as_integers, "holds documents of torch.int32"),
     "no vectors": (lambda folder: (folder / "queries.safetensors").unlink(), "holds neither queries.safetensors nor queries.npy"),
     "a damaged file": (rewrite("queries.safetensors", "x"), "is not a whole safetensors file"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from lidiag.datasets import lines
@@ -52,3 +54,13 @@ def test_what_is_shown_is_short_and_has_no_control_characters():
     for _ in range(100_000):
         deep = [deep]
     assert show(deep) == "[[[...]]]"
+
+
+def test_a_packed_file_that_unpacks_to_a_hundredfold_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "_UNPACKED_FREELY", 2**20)
+    path = tmp_path / "corpus.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n" * 2**24))
+    faults = lines.Faults()
+    assert list(lines.lines(path, faults)) == []
+    assert "unpacks to more than 100 times its size" in str(faults.kept[0])
+    assert faults.kept[0].line <= 100 * path.stat().st_size + 2**20
