@@ -73,3 +73,10 @@ def test_a_long_word_in_many_rows_is_refused_without_being_written_out(tmp_path)
     with pytest.raises(LidiagError, match="a dataset of 2,000,000 letters"):
         samples.read(path, report)
     assert pa.default_memory_pool().max_memory() - before < 10**9
+
+
+def test_a_file_without_rows_has_no_values(tmp_path):
+    written(tmp_path / "x.parquet", rows=0)
+    assert parquet_pages.size(tmp_path / "x.parquet", MOST).rows == 0
+    written(tmp_path / "x.parquet", rows=0, use_dictionary=False)
+    assert parquet_pages.size(tmp_path / "x.parquet", MOST).rows == 0
