@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_weights_that_are_pickled_only_are_refused(folder, name):
     (folder / name).write_bytes(b"")
     assert checkpoint.find(str(folder), LoadOptions())
     (folder / "model.safetensors").unlink()
-    with pytest.raises(LidiagError, match="as a pickle only"):
+    with pytest.raises(LidiagError, match=rf"as a pickle only \(\./{re.escape(name)}\).* Convert it to safetensors"):
         checkpoint.find(str(folder), LoadOptions())
 
 

@@ -133,7 +133,7 @@ class Endpoint:
             raise Unanswered(f"{status} {self._clean(whole)}", float(asked) if asked.isdecimal() else None)
         if 300 <= status < 400:  # noqa: PLR2004 - the range of redirects
             raise LidiagError(
-                f"{self._shown()} redirects to {answer.getheader('Location', 'nowhere')!r}.", "Name that address if you trust it."
+                f"{self._shown()} redirects to {answer.getheader('Location', 'nowhere')[:_SHOWN]!r}.", "Name that address if you trust it."
             )
         if status != http.client.OK:
             raise LidiagError(f"{self._shown()} refuses with {status}: {self._clean(whole)}.", "Check ?model=, the path, and ?key_env=.")

@@ -230,6 +230,35 @@ def test_a_key_goes_into_the_header_and_into_no_message(server, monkeypatch):
     assert "s3cret" not in str(refusal.value)
 
 
+@pytest.fixture
+def elsewhere(server):
+    made = Server()
+    threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_and_no_key_reaches_another_host(server, elsewhere, monkeypatch, code):
+    monkeypatch.setenv("MY_KEY", "s3cret-value")
+    model = load(server, key_env="MY_KEY")
+    server.faults = [status(code, b"", Location=f"http://{elsewhere.host}/pooling")]
+    with pytest.raises(LidiagError, match=f"redirects to 'http://{elsewhere.host}/pooling'"):
+        model.queries(["wing"])
+    assert elsewhere.asked == []
+    assert load(elsewhere).queries(["wing"])  # it would have answered, and gets no key either
+    assert not any("s3cret" in str(asked) for asked in elsewhere.asked)
+
+
+def test_a_proxy_of_the_environment_gets_neither_texts_nor_key(server, elsewhere, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "s3cret-value")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://{elsewhere.host}")
+    assert load(server, key_env="MY_KEY").queries(["wing"])
+    assert elsewhere.asked == []
+
+
 def test_without_a_key_there_is_no_such_header(server):
     load(server)
     assert "Authorization" not in server.asked[0][1]
