@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow fuzz lint format wheel benchmark clean
+.PHONY: demo test slow fuzz soak audit lint format wheel benchmark clean
 
 demo: $(VENV)/.base
 	$(VENV)/bin/lidiag run
@@ -17,6 +17,16 @@ slow: $(VENV)/.test
 # Every reader of files from outside, over thousands of spoilt files; counts per reader.
 fuzz: $(VENV)/.test
 	$(VENV)/bin/python -m tests.fuzz.run --cases 3000
+
+# 200 runs in one process: memory and open files by run.
+soak: $(VENV)/.test
+	$(VENV)/bin/python -m tests.soak.run --runs 200
+
+# Known vulnerabilities of all that constraints.txt pins; needs the network. pip-audit has an environment of its own.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet 'pip-audit>=2.9,<3'
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

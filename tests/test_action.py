@@ -1,7 +1,9 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,20 @@ def test_an_input_is_never_run_as_a_command(action, tmp_path):
     ran = action(REPORT=f"$(touch {tmp_path}/owned); `touch {tmp_path}/owned`", BASELINE="; touch owned")
     assert ran.returncode == 4
     assert not (tmp_path / "owned").exists()
+
+
+def test_every_action_is_pinned_to_a_commit():
+    files = (ROOT / "action.yml", *(ROOT / "examples").glob("*.yml"))
+    used = [line.partition("uses:")[2].strip() for file in files for line in file.read_text().splitlines() if "uses:" in line]
+    assert used
+    assert [name for name in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}( # v[0-9.]+)?", name)] == []
+
+
+def test_every_dependency_has_a_lower_and_an_upper_bound():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    others = [one for one in asked if not one.startswith("lidiag[")]
+    assert [one for one in others if not re.search(r">=[\d.]+,<[\d.]+$|==[\d.]+$", one)] == []
 
 
 def test_no_expression_stands_inside_a_script():
