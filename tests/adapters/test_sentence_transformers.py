@@ -226,7 +226,7 @@ REFUSED = {
         "is an adapter.*colpali:",
     ),
     "a projection that lost its weights": ("pylate", remove("1_Dense/model.safetensors"), "cannot be loaded"),
-    "a damaged file": ("pylate", cut_file, "cannot be loaded"),
+    "a damaged file": ("pylate", cut_file, "is not a whole safetensors file"),
     "a pickled projection": (
         "pylate",
         lambda folder: (folder / "1_Dense/model.safetensors").rename(folder / "1_Dense/pytorch_model.bin"),

@@ -208,7 +208,7 @@ class TestPrompts:
         Model().queries(QUERIES).save(file, {"side": "query", "texts": json.dumps(QUERIES[:2])})
         with pytest.raises(LidiagError, match="text by text"):
             check(Model(), golden=str(file))
-        with pytest.raises(LidiagError, match="does not hold golden vectors"):
+        with pytest.raises(LidiagError, match="none cannot be read"):
             check(Model(), golden=str(tmp_path / "none"))
 
 
