@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A page of 100 megapixels is A2 at 600 dpi; what claims more is a decompression bomb or a mistake.
 MAX_PIXELS = 100_000_000
+# Pillow knows some fifty; for PostScript, for one, it starts another program.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Page:
         encoded = self.bytes()
         where = self.source if isinstance(self.source, Path) else f"an image of {len(encoded)} bytes"
         try:
-            image = Image.open(io.BytesIO(encoded))
+            image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise LidiagError(
                     f"{where} claims {image.width} x {image.height} pixels, above the {MAX_PIXELS:,} allowed.", "Shrink it or leave it out."

@@ -87,3 +87,18 @@ def test_options_refuse_what_a_collection_does_not_read():
 def test_collections_are_read_without_torch():
     code = "import sys; from lidiag.datasets import beir; assert not {'torch', 'mteb', 'datasets', 'PIL'} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"])
+def test_the_usual_formats_are_read(kind):
+    written = io.BytesIO()
+    Image.new("RGB", (16, 16), "white").save(written, kind)
+    assert Page(written.getvalue()).open().size == (16, 16)
+
+
+def test_postscript_is_refused_as_another_program_would_draw_it(monkeypatch):
+    written = io.BytesIO()
+    Image.new("RGB", (16, 16), "white").save(written, "EPS")
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
+    with pytest.raises(LidiagError, match="cannot be read as an image"):
+        Page(written.getvalue()).open()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ from lidiag.datasets.lines import Faults
 from lidiag.errors import LidiagError
 from lidiag.files import sha256
 from lidiag.html import card
+from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from tests import reports as made
 
@@ -180,7 +182,8 @@ def _arrays(folder: Path) -> None:
 
 def _load_precomputed(folder: Path) -> None:
     model = precomputed.load(str(folder), LoadOptions())
-    model.queries(["text 0", "text 2"])
+    with suppress(Skip):  # a spoilt text is another one, whose vectors are not there
+        model.queries(["text 0", "text 2"])
 
 
 def _checkpoint(folder: Path) -> None:

@@ -48,7 +48,11 @@ class State:
     def now(cls, runs: int) -> State:
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return cls(runs, pages * resource.getpagesize() / 2**20, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
+        return cls(runs, pages * resource.getpagesize() / 2**20, _entries("/proc/self/fd"), _entries("/proc/self/task"))
+
+
+def _entries(folder: str) -> int:
+    return sum(1 for _ in Path(folder).iterdir())
 
 
 def soak(runs: int, folder: Path) -> Iterator[State]:
