@@ -55,7 +55,8 @@ class LengthSweep:
         "before. filler=documents: by whole other documents of nearly the same length that are not relevant to the query, drawn anew for every "
         "document; filler=gaussian: by as many isotropic Gaussian unit rows. grown=relevant is a sanity check: MaxSim can only gain; ours",
         "recall_retained": "the same for the relevant documents in the first ten / min(relevant, 10); ours",
-        "slope": "least-squares slope of log(mean nDCG@10) on log2(growth): the relative change per doubling; ours",
+        "slope": "least-squares slope of log(mean nDCG@10) on log2(growth): the relative change per doubling. Descriptive: where the draw of fillers "
+        "leaves a mean of 0 it does not exist, so no baseline judges it but the curve it is drawn through; ours",
         "score_change": "(S(q, d + text) - S(q, d)) / T, T query tokens, over documents that are not relevant and are encoded again with more text behind them: neutral "
         "English text or another document (`filler`) of about their length; mean over documents, then queries; ours",
         "recontextualisation": "(S(q, part) - S(q, d)) / T, with part = the vectors of d's own tokens, special ones included, within d + text; ours",
@@ -195,7 +196,6 @@ def _slope(found: Findings, at: dict[str, str], ndcg: NDArray[np.float64], growt
     low, high = (None if end is None else value + end - estimate.value for end in (estimate.low, estimate.high))
     found.number(
         "slope", at, value, low=low, high=high, n=estimate.n, unit_of_n="queries", no_interval=estimate.no_interval, unit="log nDCG@10 per doubling",
-        better="higher",
     )  # fmt: skip
 
 

@@ -143,6 +143,9 @@ def test_growth_that_takes_the_ranking_over():
     assert found.get("ndcg_retained", at(grown="relevant")).value == 1
     assert found.get("ndcg_retained", at(growth=1)).value == 1
     assert "no logarithm" in said(found, "slope")[0].text
+    # It exists or not by the draw of fillers, so no baseline may judge it; the curve below it is judged.
+    assert {m.better for m in found.measurements if m.name == "slope"} == {"neither"}
+    assert {m.better for m in found.measurements if m.name == "ndcg_retained"} == {"higher"}
     assert said(found, "loss")[0].data["verdict"] == "cannot tell"  # one query
 
 
