@@ -46,12 +46,12 @@ def pairs(kind: str, count: int, rng: np.random.Generator) -> list[Pair]:
 
 
 def _two(rng: np.random.Generator, words: Sequence[str]) -> tuple[str, str]:
-    a, b = rng.choice(len(words), 2, replace=False)
+    a, b = (int(i) for i in rng.choice(len(words), 2, replace=False))
     return words[a], words[b]
 
 
 def _one(rng: np.random.Generator, words: Sequence[str]) -> str:
-    return words[rng.integers(len(words))]
+    return words[int(rng.integers(len(words)))]
 
 
 def _numbers(rng: np.random.Generator) -> tuple[str, str]:
