@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lidiag.bench import Bench
@@ -55,8 +55,9 @@ class Outcome:
 class _Runner:
     """Drives one probe's generator and takes its time; whatever it raises is its own result, never another's."""
 
-    def __init__(self, probe: Probe, bench: Bench) -> None:
+    def __init__(self, probe: Probe, bench: Bench, ended: Callable[[Outcome], None]) -> None:
         self.probe = probe
+        self._ended = ended
         self.bench = bench
         self.seconds = 0.0
         self.needs: Needs | None = None
@@ -88,6 +89,7 @@ class _Runner:
     def refuse(self, reason: str) -> None:
         """End without having begun."""
         self.outcome = Outcome(self.probe, "skipped", reason, 0.0, self.bench.findings())
+        self._ended(self.outcome)
 
     def fault(self) -> str:
         """Say what makes every further figure of this model meaningless, if the probe has found such a thing."""
@@ -101,12 +103,23 @@ class _Runner:
         self.outcome = Outcome(
             self.probe, status, reason, self.seconds, findings if isinstance(findings, Findings) else self.bench.findings()
         )
+        self._ended(self.outcome)
 
 
-def measure(probes: Sequence[Probe], bench: Bench, watch: Watch) -> list[Outcome]:
-    """Measure all probes; those that wait for a pass at the same time share it. A fault in the model skips what comes after."""
-    runners = [_Runner(probe, bench) for probe in probes]
-    fault = ""
+def measure(
+    probes: Sequence[Probe], bench: Bench, watch: Watch, *, fault: str = "", ended: Callable[[Outcome], None] = lambda _: None
+) -> list[Outcome]:
+    """Measure all probes; those that wait for a pass at the same time share it. A fault in the model skips what comes after.
+
+    `fault` is one that was found before; `ended` is told every outcome as soon as there is one.
+    """
+
+    def told(outcome: Outcome) -> None:
+        about = {"dataset": bench.dataset.name, "probe": outcome.probe.name, "status": outcome.status, "reason": outcome.reason}
+        watch.event("probe", {**about, "seconds": round(outcome.seconds, 3)})
+        ended(outcome)
+
+    runners = [_Runner(probe, bench, told) for probe in probes]
     for runner in runners:
         if fault:
             runner.refuse(fault)

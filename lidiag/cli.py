@@ -12,13 +12,16 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from lidiag import __version__
+from lidiag import __version__, interruption
 from lidiag.errors import LidiagError, unknown
+
+if TYPE_CHECKING:
+    from lidiag.report import Report
 
 INTERRUPTED, BROKEN, USER_MUST_ACT = 2, 3, 4
 
@@ -50,11 +53,14 @@ def run(
     limit: Annotated[int | None, typer.Option(help="Use this many queries only: a first look.", min=1)] = None,
     offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of the checkpoint; needs a pinned @revision.")] = False,
+    shard: Annotated[str, typer.Option(help="Do share I of N of the work (I/N), for `lidiag merge`.")] = "1/1",
+    log_file: Annotated[Path | None, typer.Option(help="Append what happens to this file, one JSON object a line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Measure a model and write a report.
 
-    Without options: builtin:lexical on builtin:facts, suite robustness. Name your own model with --model.
+    Without options: builtin:lexical on builtin:facts, suite robustness. Name your own model with --model. What is finished
+    is kept: the same command goes on where it was stopped.
     """
     console = Console(stderr=True)
     offline = _offline(offline)
@@ -64,10 +70,12 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
-    from lidiag.html import card
+    from lidiag.log import Log
+    from lidiag.machine import best_device, checked_device, quiet_libraries
     from lidiag.progress import Bars
-    from lidiag.run import Request, best_device, checked_device, quiet_libraries
+    from lidiag.request import WHOLE, Request, Shard
     from lidiag.run import run as run_suites
+    from lidiag.run import share
 
     quiet_libraries()
     suites = tuple(suite or [DEFAULT_SUITE])
@@ -85,16 +93,40 @@ def run(
         limit=limit,
         offline=offline,
         trust_remote_code=trust_remote_code,
+        shard=Shard.parse(shard),
     )
-    report = run_suites(request, Bars(console))
-    card.write(report, request.out / "report.html")
+    bars = Bars(console)
+    watch = bars if log_file is None else Log(log_file, bars)
+    if request.shard != WHOLE:
+        pieces = share(request, watch)
+        typer.echo(f"Share {request.shard} is done: {pieces} pieces are kept in {request.out}. When all are: lidiag merge {request.out}")
+        return
+    _answer(run_suites(request, watch), request.out, as_json=as_json)
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(help="The folder of the run, or a new one.")],
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of shares that were written elsewhere.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Make one report of the shares of a run (see `lidiag run --shard`)."""
+    from lidiag.merge import merge as merge_shares
+
+    _answer(merge_shares(out, folders or []), out, as_json=as_json)
+
+
+def _answer(report: Report, out: Path, *, as_json: bool) -> None:
+    """Write the card, print the report, and end with its exit code."""
+    from lidiag.html import card
+    from lidiag.terminal import summary
+
+    card.write(report, out / "report.html")
     if as_json:
         sys.stdout.write(report.to_json())
     else:
-        from lidiag.terminal import summary
-
         typer.echo(summary(report))
-    console.print(f"Report: {request.out / 'report.json'} and report.html beside it", highlight=False, soft_wrap=True, markup=False)
+    Console(stderr=True).print(f"Report: {out / 'report.json'} and report.html beside it", highlight=False, soft_wrap=True, markup=False)
     raise typer.Exit(report.exit_code())
 
 
@@ -207,8 +239,8 @@ def check(
     from lidiag.adapter import LoadOptions
     from lidiag.check import check as check_model
     from lidiag.dataset import DataOptions
+    from lidiag.machine import best_device, checked_device, quiet_libraries
     from lidiag.progress import Bars
-    from lidiag.run import best_device, checked_device, quiet_libraries
     from lidiag.terminal import of_result, safe
 
     quiet_libraries()
@@ -270,7 +302,7 @@ def explain(
     from lidiag.adapter import LoadOptions
     from lidiag.attribution import attribute
     from lidiag.dataset import DataOptions
-    from lidiag.run import best_device, checked_device, quiet_libraries
+    from lidiag.machine import best_device, checked_device, quiet_libraries
 
     quiet_libraries()
     if data is None:
@@ -455,6 +487,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     # Threads that spin while they wait made a run on a busy machine 20 times slower; read by OpenMP when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    interruption.watch(INTERRUPTED)
     try:
         # Without standalone mode an Exit comes back as the code it carries.
         code = app(standalone_mode=False)
@@ -462,7 +495,7 @@ def main() -> None:
         _say(str(error))
         raise SystemExit(USER_MUST_ACT) from None
     except KeyboardInterrupt:
-        _say("Interrupted.")
+        _say("Interrupted. What was finished is kept: the same command goes on from there.")
         raise SystemExit(INTERRUPTED) from None
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None

@@ -17,6 +17,10 @@ from lidiag import kernels
 from lidiag.multivector import MultiVectors, blocks
 from lidiag.pooling import MaxSim, MaxState, Mean, MeanState, Pooling, Softmax, SoftState, TopK, TopState
 
+# A product of fewer rows or columns goes to another routine of the BLAS, which adds up in another order: with this many, a
+# similarity has the same bits whatever stands beside it, and the division into blocks changes no byte.
+_LEAST = 16
+
 # A row of similarities begins at a cache line, 16 floats, and no row lies a power of two from the next: those share their
 # places in the cache.
 _LINE = 16
@@ -127,13 +131,14 @@ class FusedPass:
     def pool(self, tokens: Tensor, offsets: Tensor) -> dict[int | None, tuple[dict[Pooling, Tensor], dict[Pooling, Any]]]:
         """Pool a block of queries: scores by pooling and states by pooling, for whole documents (None) and for every prefix."""
         parts = [self._allocate(prefix, len(tokens), len(offsets) - 1) for prefix in self._prefixes]
+        columns = _at_least(tokens)
         waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for block in self._blocks:
             waiting.put(block)
         threads = torch.get_num_threads()
         workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            for work in [workers.submit(self._work, waiting, tokens, offsets.numpy(), parts) for _ in range(threads)]:
+            for work in [workers.submit(self._work, waiting, columns, offsets.numpy(), parts) for _ in range(threads)]:
                 work.result()
         finally:
             while not waiting.empty():  # after an error or an interrupt, nobody shall go on
@@ -157,8 +162,8 @@ class FusedPass:
     def _work(self, waiting: SimpleQueue[tuple[int, int]], tokens: Tensor, offsets: NDArray[np.int64], parts: Sequence[_Part]) -> None:
         bounds, layout = self._bounds, self._layout
         widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
-        similarities = torch.empty(int(widest), (len(tokens) // _LINE + 2) * _LINE)
-        one_document = np.empty((layout.planes, 1, len(tokens)), np.float32)
+        similarities = torch.empty(max(int(widest), _LEAST), (len(tokens) // _LINE + 2) * _LINE)
+        one_document = np.empty((layout.planes, 1, int(offsets[-1])), np.float32)
         ks, temperatures = np.array(layout.ks, np.int64), np.array(layout.temperatures, np.float64)
         while True:
             try:
@@ -166,7 +171,7 @@ class FusedPass:
             except Empty:
                 return
             start, end = bounds[first], bounds[last]
-            vectors = self._documents.vectors[start:end].float()
+            vectors = _at_least(self._documents.vectors[start:end].float())
             torch.mm(vectors, tokens.T, out=similarities[: len(vectors), : len(tokens)])
             for part in parts:
                 starts, ends = bounds[first:last] - start, bounds[first + 1 : last + 1] - start
@@ -183,3 +188,8 @@ class FusedPass:
         scores = {pooling: part.scores[layout.row(pooling)] for pooling in self._poolings}
         kept = self._poolings if part.keep else ()
         return scores, {pooling: layout.state(pooling, lengths, part.planes, part.positions) for pooling in kept}
+
+
+def _at_least(rows: Tensor) -> Tensor:
+    """Return (rows, dim) with rows of zeros behind, where there are few."""
+    return rows if len(rows) >= _LEAST else torch.nn.functional.pad(rows, (0, 0, 0, _LEAST - len(rows)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -42,3 +42,6 @@ class Bars:
     def remark(self, text: str) -> None:
         """Print one line."""
         self._console.print(escape(safe(text)), style="dim", highlight=False)
+
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Draw nothing: a person was told by a stage or a remark."""

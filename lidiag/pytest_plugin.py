@@ -144,7 +144,9 @@ class _Run:
 
     def _measure(self, out: Path, failed: Path) -> None:
         from lidiag.errors import LidiagError  # noqa: PLC0415
-        from lidiag.run import Request, best_device, run  # noqa: PLC0415
+        from lidiag.machine import best_device  # noqa: PLC0415
+        from lidiag.request import Request  # noqa: PLC0415
+        from lidiag.run import run  # noqa: PLC0415
         from lidiag.watch import Silent  # noqa: PLC0415
 
         option = self.config.getoption

@@ -93,6 +93,15 @@ class Values(_Part):
     rows: int
 
 
+class Resources(_Part):
+    """What the run took; its time stands by stage in `timings` and by probe in each result's `seconds`."""
+
+    peak_memory: int = Field(description="largest resident memory of the process, in bytes")
+    peak_device_memory: int | None = Field(None, description="largest memory held on a CUDA device, in bytes")
+    encoded: int = Field(description="queries and documents that were encoded, and not found in the cache")
+    encoded_per_second: float | None = Field(None, description="of the encoding stage; null where nothing was encoded")
+
+
 class Report(_Part):
     """One run: one model, some collections, some suites."""
 
@@ -111,6 +120,7 @@ class Report(_Part):
     claims: tuple[ClaimVerdict, ...] = Field((), description="what papers claim, beside what was measured")
     values: Values
     timings: dict[str, float] = Field(description="seconds by stage")
+    resources: Resources | None = Field(None, description="null where shares of the run were measured by several processes")
 
     def to_json(self) -> str:
         """Return the report as JSON text."""

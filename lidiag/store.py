@@ -23,7 +23,9 @@ from lidiag import packed, strict_json
 from lidiag.card import ModelCard
 from lidiag.errors import LidiagError
 from lidiag.files import sha256, write_atomically, write_text
+from lidiag.lock import turn
 from lidiag.multivector import MultiVectors
+from lidiag.request import WHOLE, Shard
 
 Item = TypeVar("Item")
 Encode = Callable[[Sequence[Item]], MultiVectors]
@@ -74,6 +76,7 @@ class Store:
     """
 
     root: Path
+    shard: Shard = WHOLE  # the parts of a set that are encoded first, where several processes share the work
     encoded: int = 0
     notes: list[str] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
@@ -103,32 +106,49 @@ class Store:
         for i, digest in enumerate(job.digests):
             first.setdefault(digest, i)
         order = sorted(first.values(), key=lambda i: (-job.sizes[i], job.digests[i]))
-        copies = len(job.items) - len(order)
-        parts: list[MultiVectors] = []
-        step = job.batch_size * _BATCHES_PER_SHARD
-        shards = whole.with_suffix(".parts")
-        for number, start in enumerate(range(0, len(order), step)):
-            chosen = order[start : start + step]
-            path = shards / f"{number:06d}.safetensors"
-            part = self._open(path)
-            if part is None:
-                write_atomically(path, self._encode_shard(job, chosen, advance).save)
-                self._seal(path, len(chosen), {})
-                part = MultiVectors.load(path)
-            else:
-                advance(len(chosen))
-            parts.append(part)
-        self._pack(job, order, parts, whole)
-        shutil.rmtree(shards, ignore_errors=True)
-        advance(copies)
-        vectors = self._open(whole)
+        noted = len(self.notes)
+        parts = self._parts(job, order, whole, advance)
+        advance(len(job.items) - len(order))
+        with turn(whole.with_suffix(".lock")):
+            vectors = self._open(whole)
+            if vectors is None and parts:
+                self._pack(job, order, parts, whole, self.notes[noted:])
+                shutil.rmtree(whole.with_suffix(".parts"), ignore_errors=True)
+                vectors = self._open(whole)
         if vectors is None:
             raise LidiagError(
                 f"{whole} did not come back from the disk as it was written.", "Check the disk, or set LIDIAG_CACHE to another one."
             )
         return vectors
 
-    def _pack(self, job: Job[Item], order: Sequence[int], parts: Sequence[MultiVectors], whole: Path) -> None:
+    def _parts(self, job: Job[Item], order: Sequence[int], whole: Path, advance: Callable[[int], None]) -> list[MultiVectors]:
+        """Return all parts of a set. What another process encodes at this moment is left to it, and waited for in the end."""
+        step = job.batch_size * _BATCHES_PER_SHARD
+        chosen = [order[start : start + step] for start in range(0, len(order), step)]
+        parts: dict[int, MultiVectors] = {}
+        for wait in (False, True):
+            for number in sorted(set(range(len(chosen))) - set(parts), key=lambda number: (not self.shard.owns(number), number)):
+                path = whole.with_suffix(".parts") / f"{number:06d}.safetensors"
+                with turn(path.with_suffix(".lock"), wait=wait) as mine:
+                    if not mine:
+                        continue
+                    if whole.with_suffix(".json").exists():
+                        return []  # another process has just put the set together, and removed its parts
+                    part = self._open(path)
+                    if part is None:
+                        part = self._encode_part(job, chosen[number], path, advance)
+                    else:
+                        advance(len(chosen[number]))
+                parts[number] = part
+        return [parts[number] for number in range(len(chosen))]
+
+    def _encode_part(self, job: Job[Item], chosen: Sequence[int], path: Path, advance: Callable[[int], None]) -> MultiVectors:
+        noted = len(self.notes)
+        write_atomically(path, self._encode_shard(job, chosen, advance).save)
+        self._seal(path, len(chosen), {}, self.notes[noted:])
+        return MultiVectors.load(path)
+
+    def _pack(self, job: Job[Item], order: Sequence[int], parts: Sequence[MultiVectors], whole: Path, notes: Sequence[str]) -> None:
         """Write the whole set in its own order from the mapped shards."""
         seats = [(part, row) for part in parts for row in range(len(part))]
         seat = {job.digests[i]: seats[k] for k, i in enumerate(order)}
@@ -141,7 +161,7 @@ class Store:
                 small[name] = torch.stack([getattr(part, name)[row] for part, row in chosen])
         items = (part[row] for part, row in chosen)
         write_atomically(whole, lambda path: packed.write(path, lengths, parts[0].dim, items, small))
-        self._seal(whole, len(chosen), {"model": job.card.name, "revision": job.card.revision, "side": job.side})
+        self._seal(whole, len(chosen), {"model": job.card.name, "revision": job.card.revision, "side": job.side}, notes)
 
     def _encode_shard(self, job: Job[Item], chosen: Sequence[int], advance: Callable[[int], None]) -> MultiVectors:
         parts: list[MultiVectors] = []
@@ -155,7 +175,9 @@ class Store:
     def _encode(self, job: Job[Item], batch: Sequence[int]) -> MultiVectors:
         try:
             vectors = job.encode([job.items[i] for i in batch])
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             if len(batch) == 1:
                 raise LidiagError(
                     f"{job.card.name} runs out of memory on the single {job.side} {job.names[batch[0]]!r}.",
@@ -167,8 +189,9 @@ class Store:
         check(vectors, job.card, job.side, [job.names[i] for i in batch])
         return vectors
 
-    def _seal(self, path: Path, items: int, about: dict[str, str]) -> None:
-        write_text(path.with_suffix(".json"), json.dumps(about | {"sha256": sha256(path), "items": items}))
+    def _seal(self, path: Path, items: int, about: dict[str, str], notes: Sequence[str]) -> None:
+        body = about | {"sha256": sha256(path), "items": items, "notes": sorted(set(notes))}
+        write_text(path.with_suffix(".json"), json.dumps(body))
 
     def _open(self, path: Path) -> MultiVectors | None:
         """Map a finished file; one that is damaged is reported and encoded again."""
@@ -176,12 +199,20 @@ class Store:
         if not sidecar.exists():
             return None
         try:
-            told = strict_json.read(sidecar, _LARGEST_SIDECAR, "a sidecar", "Delete it.")["sha256"]
-            if sha256(path) == told:
-                return MultiVectors.load(path)
+            told = strict_json.read(sidecar, _LARGEST_SIDECAR, "a sidecar", "Delete it.")
+            if sha256(path) == told["sha256"]:
+                vectors = MultiVectors.load(path)
+                self.notes += [str(note) for note in told.get("notes", [])]
+                return vectors
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, LidiagError):
             pass
         self.repairs.append(f"the cached vectors {path.name} were damaged and have been encoded again")
+        try:
+            sidecar.unlink(missing_ok=True)
+        except OSError as error:
+            raise LidiagError(
+                f"{path} is damaged and cannot be replaced: {error.strerror}.", "Set LIDIAG_CACHE to another folder."
+            ) from error
         return None
 
 
@@ -216,6 +247,11 @@ def check(vectors: MultiVectors, card: ModelCard, side: str, names: Sequence[str
                 f"{card.name} promises token vectors of length 1, but number {row} of the {side} {name!r} has length {length:.4g}.",
                 "A length of 0 is a padding row that was left in. Run `lidiag check` on the model.",
             )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On the processor torch raises no error of its own kind.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _locate(vectors: MultiVectors, names: Sequence[str], wrong: torch.Tensor) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -20,6 +20,10 @@ class Watch(Protocol):
         """Say one line."""
         ...
 
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Take note of something that happened, as plain JSON values: for a log, not for a person."""
+        ...
+
 
 class Silent:
     """Looks away: for programs that run lidiag as a library."""
@@ -31,3 +35,6 @@ class Silent:
 
     def remark(self, text: str) -> None:
         """Say nothing."""
+
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Note nothing."""

@@ -14,7 +14,8 @@ from lidiag import catalog, judgement
 from lidiag.compare import load
 from lidiag.dataset import DataOptions
 from lidiag.errors import LidiagError
-from lidiag.run import Request, run
+from lidiag.request import Request
+from lidiag.run import run
 from lidiag.watch import Silent
 
 pytest_plugins = ["pytester"]

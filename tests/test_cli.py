@@ -15,8 +15,8 @@ import jsonschema
 import pyarrow.parquet as pq
 import pytest
 
+from lidiag import machine
 from lidiag import report as reports
-from lidiag import run as runs
 from lidiag.cli import main
 
 
@@ -105,6 +105,7 @@ def test_the_answer_is_on_stdout_within_80_columns_and_progress_on_stderr(finish
 def without_times(text):
     body = json.loads(text)
     body.pop("timings")
+    body.pop("resources")
     body["environment"].pop("git")  # whoever works on lidiag while its tests run may commit
     for result in body["results"]:
         result.pop("seconds")
@@ -124,7 +125,7 @@ def test_the_same_command_again_gives_the_same_report_and_values(folder, finishe
 
 def test_a_finished_run_is_measured_again_only_where_something_differs(folder, finished, monkeypatch):
     for code, again in (("0" * 40, False), ("0" * 40 + "+", True), ("1" * 40, True), ("1" * 40, False)):
-        monkeypatch.setattr(runs, "_commit", lambda code=code: code)
+        monkeypatch.setattr(machine, "commit", lambda code=code: code)
         if code == "0" * 40:
             lidiag("run", "--data", "data", "--suite", "smoke", "--out", "twice", cwd=folder)
         done = lidiag("run", "--data", "data", "--suite", "smoke", "--out", "twice", cwd=folder)

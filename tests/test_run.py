@@ -8,7 +8,7 @@ import pytest
 
 from lidiag import catalog, run
 from lidiag.errors import LidiagError
-from lidiag.run import Request
+from lidiag.request import Request
 from lidiag.watch import Silent
 from tests.datasets.folders import write
 

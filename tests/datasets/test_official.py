@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ import mteb  # noqa: E402 - after the skip
 import torch  # noqa: E402
 from mteb.results import TaskResult  # noqa: E402
 
-from lidiag import battery, catalog, run  # noqa: E402
+from lidiag import battery, catalog, collections, run  # noqa: E402
 from lidiag import report as reports  # noqa: E402
 from lidiag.adapter import LoadOptions  # noqa: E402
 from lidiag.dataset import DataOptions, Dataset, Query  # noqa: E402
 from lidiag.datasets.official import Official, Search, meta_of  # noqa: E402
 from lidiag.encoding import Encoder  # noqa: E402
 from lidiag.pooling import MaxSim  # noqa: E402
+from lidiag.request import Request  # noqa: E402
 from lidiag.similarity import Needs, similarity_pass  # noqa: E402
 from lidiag.store import Store  # noqa: E402
 from lidiag.watch import Silent  # noqa: E402
@@ -32,7 +34,7 @@ from tests.probes.toy import toy_bench  # noqa: E402
 from tests.shared import SHARED, needs_shared  # noqa: E402
 
 COLBERT = str(SHARED / "models" / "minilm-colbert")
-REQUEST = run.Request(model="", suites=(), data=(), out=run.Path())
+REQUEST = Request(model="", suites=(), data=(), out=Path())
 OURS = {"nDCG@10": "ndcg_cut_10", "R@1": "recall_1", "R@10": "recall_10", "R@100": "recall_100"}
 
 
@@ -91,7 +93,7 @@ class Parity:
 
 def few(dataset, queries):
     """Return the collection's first queries, and a few of its documents."""
-    return run._limited(dataset, dataclasses.replace(REQUEST, limit=queries))
+    return collections.limited(dataset, dataclasses.replace(REQUEST, limit=queries))
 
 
 def cranfield():
@@ -248,7 +250,7 @@ def test_a_collection_of_no_benchmark_is_skipped_and_so_is_a_limited_one():
 def ran(tmp_path):
     configs = {"default": datasets.Dataset.from_list(QRELS), "corpus": datasets.Dataset.from_list(CORPUS)}
     mirror(tmp_path / "mirror/mteb/NanoSciFactRetrieval", "train", configs | {"queries": datasets.Dataset.from_list(QUERIES)})
-    request = run.Request(
+    request = Request(
         model="builtin:lexical",
         suites=("quality",),
         data=("mteb:NanoSciFactRetrieval",),
@@ -323,7 +325,7 @@ def test_a_page_tasks_languages_stand_in_one_results_file_by_a_model_of_pages(tm
     vidore_v2(tmp_path / "mirror")
     (tmp_path / "own.toml").write_text('name = "own"\nversion = 1\ndescription = ""\n[[steps]]\nprobe = "official-scores"\n')
     name = "mteb:Vidore2ESGReportsRetrieval?subset="
-    request = run.Request(
+    request = Request(
         model=a_page_model(tmp_path_factory), suites=(str(tmp_path / "own.toml"),), data=(f"{name}english", f"{name}french"),
         out=tmp_path / "out", data_dir=tmp_path / "mirror",
     )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lidiag.run import Request, run
+from lidiag.request import Request
+from lidiag.run import run
 from lidiag.watch import Silent
 from tests.shared import SHARED, needs_shared
 

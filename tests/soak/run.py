@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lidiag.run import Request, run
+from lidiag.request import Request
+from lidiag.run import run
 from lidiag.watch import Silent
 
 SUITE = """
