@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow fuzz soak audit lint format wheel benchmark clean
+.PHONY: demo test slow fuzz soak mutants audit lint format wheel benchmark clean
 
 demo: $(VENV)/.base
 	$(VENV)/bin/lidiag run
@@ -21,6 +21,10 @@ fuzz: $(VENV)/.test
 # 200 runs in one process: memory and open files by run.
 soak: $(VENV)/.test
 	$(VENV)/bin/python -m tests.soak.run --runs 200
+
+# One formula changed at a time: do its tests see it? About an hour on a core; writes docs/mutation.md.
+mutants: $(VENV)/.mutants
+	$(VENV)/bin/python -m tests.mutation.run --page
 
 # Known vulnerabilities of all that constraints.txt pins; needs the network. pip-audit has an environment of its own.
 audit:
@@ -55,6 +59,10 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[test]'
 	touch $@ $(VENV)/.base
+
+$(VENV)/.mutants: $(VENV)/.test
+	$(PIP) -e '.[mutation]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -95,8 +95,7 @@ class MaxSim:
         maximum = torch.maximum(a.maximum, b.maximum)
         argmax = None
         if a.argmax is not None and b.argmax is not None:
-            shifted = torch.where(b.argmax < 0, b.argmax, b.argmax + a.n)
-            argmax = torch.where(b.maximum > a.maximum, shifted, a.argmax)
+            argmax = torch.where(b.maximum > a.maximum, b.argmax + a.n, a.argmax)  # never that of an empty `b`
         return MaxState(a.n + b.n, maximum, argmax)
 
     def score(self, state: MaxState) -> Tensor:

@@ -22,7 +22,7 @@ def sign_flip_ps(differences: Array, *, rng: np.random.Generator, draws: int = 9
         signs = 2.0 * (np.arange(2**units)[:, None] >> np.arange(units) & 1) - 1
         return (np.abs(signs @ differences) >= at_least).mean(axis=0)
     extreme = np.zeros(differences.shape[1])
-    rows = max(1, _ENTRIES // (units + differences.shape[1]))
+    rows = 4 * max(1, _ENTRIES // (4 * (units + differences.shape[1])))  # numpy drops what is left of 4 bytes after each call
     for start in range(0, draws, rows):
         signs = 2.0 * rng.integers(0, 2, (min(rows, draws - start), units), dtype=np.int8) - 1
         extreme += (np.abs(signs @ differences) >= at_least).sum(axis=0)

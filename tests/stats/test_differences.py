@@ -76,10 +76,11 @@ def test_a_cluster_flips_as_one():
 
 
 def test_the_same_seed_gives_the_same_p_whatever_is_held_at_once(monkeypatch):
-    differences = np.random.default_rng(1).normal(0.2, 1, 30)
+    differences = np.random.default_rng(1).normal(0.2, 1, 31)
     whole = sign_flip_p(differences, rng=rng())
-    monkeypatch.setattr(many, "_ENTRIES", 3_001)
-    assert sign_flip_p(differences, rng=rng()) == whole
+    for entries in (3_001, 225, 1):
+        monkeypatch.setattr(many, "_ENTRIES", entries)
+        assert sign_flip_p(differences, rng=rng()) == whole
     assert 0.001 < whole < 0.999
 
 
@@ -102,6 +103,10 @@ def test_a_difference_has_its_interval_its_p_and_what_it_could_have_shown():
     assert clustered.estimate == stats.mean_interval(a - b, clusters=clusters)
     assert clustered.detectable == pytest.approx(minimum_detectable_effect(a - b, clusters=clusters))
     assert clustered.p == 2 / 4
+
+
+def test_a_difference_as_large_as_can_be_has_the_smallest_p_of_9_999_draws():
+    assert paired_difference(np.ones(200), np.zeros(200), rng=rng()).p == 1 / 10_000
 
 
 def test_a_model_compared_with_itself_differs_in_nothing():

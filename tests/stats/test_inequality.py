@@ -33,6 +33,7 @@ def test_equal_parts_are_equal_and_one_holder_of_all_is_not():
 def test_the_effective_number_is_worked_by_hand():
     assert n_eff([1.0, 2.0, 3.0]) == pytest.approx(36 / 14)
     assert n_eff([1e-200, 2e-200, 3e-200]) == pytest.approx(36 / 14)
+    np.testing.assert_allclose(n_eff([[1.0, 2.0, 3.0], [4.0, 0.0, 4e-9]]), [36 / 14, 1])
 
 
 def test_a_single_part_holds_all_of_its_total():

@@ -322,5 +322,6 @@ def test_one_seed_gives_no_crossed_interval():
     assert crossed_interval(np.ones((1, 5))).no_interval.startswith("1 x 5")
     assert crossed_interval(np.ones((5, 1))).low is None
     assert "the same" in crossed_interval(np.ones((3, 5))).no_interval
+    assert "the same" in crossed_interval(np.zeros((3, 5))).no_interval
     with pytest.raises(ValueError, match="not finite"):
         crossed_interval(np.array([[1.0, np.nan]]))

@@ -116,3 +116,9 @@ def test_a_slope_needs_lengths_above_0_and_finite_values(lengths, values):
 def test_a_constant_row_is_constant_in_spite_of_rounding(value, n):
     assert np.isnan(slope_per_doubling(np.full(n, value), np.arange(n)))
     assert np.isnan(spearman(np.full(n, value), np.arange(n)))
+
+
+def test_a_constant_row_is_constant_whatever_the_other_rows_hold():
+    rounded, large = [0.1 + 0.2, 0.3, 0.3], [1e9, 2e9, 8e9]
+    np.testing.assert_array_equal(np.isnan(slope_per_doubling([1, 2, 4], [rounded, large])), [False, False])
+    np.testing.assert_array_equal(np.isnan(slope_per_doubling([rounded, large], [1.0, 2.0, 4.0])), [True, False])

@@ -1,0 +1,49 @@
+"""docs/mutation.md: what the mutants say about the tests."""
+
+from __future__ import annotations
+
+from tests.mutation.results import Counts, Module, Reasons, groups
+
+_HEAD = """\
+# Do the tests see when a formula is wrong?
+
+`make mutants` changes one operator, comparison or number of a formula at a time (cosmic-ray), runs the tests of its module and
+counts how often one of them fails: that mutant is *killed*. This page is written by that command (`--page`).
+
+At most {most} mutants of a module are tried, drawn by a seed; an interval says what that leaves open (Clopper-Pearson, 95 %).
+Not changed are annotations, decorators, a probe's declarations (name, version), what stands in messages, and flags that guard a
+sound call (`strict=`); and of the many operators that could replace another only those whose result is a value: `a << b` for
+`a + b` mostly raises at once and would flatter the share. A survivor counts as one even where no test could ever tell it from
+the original; its reason then says so. Compiled kernels (`lidiag/kernels.py`, `probes/*_kernels.py`) are held against the plain
+formulas by property tests instead.
+"""
+
+
+def page(modules: list[Module], reasons: Reasons) -> str:
+    """Return the page."""
+    most = max(module.counts.tried for module in modules)
+    parts = [_HEAD.format(most=most), "| group | mutants | tried | killed | share | interval |", "|---|---:|---:|---:|---:|---|"]
+    parts += [_row(counts) for counts in groups(modules)]
+    for group in groups(modules):
+        parts += ["", f"## {group.name}", "", "| module | mutants | tried | killed | share | interval |", "|---|---:|---:|---:|---:|---|"]
+        mine = [module for module in modules if module.group == group.name]
+        parts += [_row(module.counts) for module in mine]
+        for module in mine:
+            parts += _survivors(module, reasons)
+    return "\n".join(parts) + "\n"
+
+
+def _row(counts: Counts) -> str:
+    low, high = counts.interval
+    reach = f"{low:.1%} to {high:.1%}" if counts.tried < counts.made else "all tried"
+    return f"| {counts.name} | {counts.made} | {counts.tried} | {counts.killed} | {counts.share:.1%} | {reach} |"
+
+
+def _survivors(module: Module, reasons: Reasons) -> list[str]:
+    if not module.survivors:
+        return []
+    listed = ["", f"Survivors of `{module.path}`:", ""]
+    for survivor in module.survivors:
+        reason = module.reason(survivor, reasons) or "**no reason given**"
+        listed.append(f"- line {survivor.line}, `{survivor.before}` becomes `{survivor.after}`: {reason}")
+    return listed
