@@ -67,20 +67,20 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="write docs/mutation.md of all results kept")
     given = parser.parse_args()
     reasons = _reasons()
-    kept = _read(given.results)
     forks.prepare()
     with tempfile.TemporaryDirectory(prefix="lidiag-mutants-") as folder:
         tree = forks.copy_tree(ROOT, Path(folder))
         for group, path, tests in _chosen(given.modules):
-            before = kept.get(path) if given.survivors else None
-            source = (ROOT / path).read_text(encoding="utf-8")
+            before = _read(given.results).get(path) if given.survivors else None
+            source = (tree / path).read_text(encoding="utf-8")
             every = mutants(source)
             drawn = sample(every, given.most, f"{given.seed}:{path}")
             _say(f"{path}: {len(drawn)} of {len(every)} mutants")
             known = before.killed if before and before.source == _digest(source) else frozenset[str]()
             killed, survivors = _try(Trial(tree, path, tests), drawn, known)
-            kept[path] = Module(group, path, tuple(tests), len(every), killed, survivors, _digest(source))
-            _write(given.results, kept)
+            tried = Module(group, path, tuple(tests), len(every), killed, survivors, _digest(source))
+            _write(given.results, _read(given.results) | {path: tried})
+    kept = _read(given.results)
     modules = [kept[path] for _, path, _ in _chosen([]) if path in kept]
     for line in lines(modules, reasons):
         _say(line)
