@@ -255,8 +255,7 @@ class Mean:
 
     def share(self, original: MeanState, part: MeanState) -> Tensor:
         """Return the part's share of the tokens."""
-        n = original.n + part.n
-        share = torch.where(n > 0, part.n / n.clamp(min=1), 0.0)
+        share = part.n / (original.n + part.n).clamp(min=1)
         return share.to(part.total.dtype).expand(torch.broadcast_shapes(original.total.shape, part.total.shape))
 
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from lidiag.errors import LidiagError
-from lidiag.multivector import MultiVectors
+from lidiag.multivector import MultiVectors, blocks
 
 LENGTHS = (3, 0, 2, 5)
 
@@ -63,6 +63,34 @@ def test_concat_undoes_a_split(packed):
 def test_concat_refuses_parts_of_which_only_some_have_pooled_vectors(packed):
     with pytest.raises(ValueError, match="pooled is there for 1 of 2 parts"):
         MultiVectors.concat([packed, MultiVectors(packed.vectors, packed.offsets)])
+
+
+def test_concat_of_parts_without_side_tables_has_none(items, packed):
+    bare = MultiVectors.pack(items)
+    same(MultiVectors.concat([bare.select([0, 1]), bare.select([2, 3])]), bare)
+
+
+def test_what_a_mask_keeps_of_a_padded_batch_is_packed_item_by_item():
+    batch = torch.arange(18.0).view(3, 3, 2)
+    found = MultiVectors.unpad(batch.half(), torch.tensor([[1, 1, 0], [0, 0, 0], [1, 0, 1]]))
+    same(found, MultiVectors.pack([batch[0, :2], batch[1, :0], batch[2, [0, 2]]]))
+    assert MultiVectors.unpad(batch.requires_grad_(), torch.ones(3, 3)).vectors.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("lengths", "limit", "ranges"),
+    [
+        ([2, 3, 1, 4], 5, [(0, 2), (2, 4)]),  # 2 + 3 and 1 + 4 fill a block
+        ([2, 4, 1, 4], 5, [(0, 1), (1, 3), (3, 4)]),
+        ([9, 1, 1], 5, [(0, 1), (1, 3)]),  # one item with more
+        ([1, 9, 9], 5, [(0, 1), (1, 2), (2, 3)]),
+        ([0, 0, 3], 2, [(0, 2), (2, 3)]),
+        ([3], 5, [(0, 1)]),
+        ([], 5, []),
+    ],
+)
+def test_blocks_hold_whole_items_up_to_the_limit(lengths, limit, ranges):
+    assert blocks(torch.tensor(lengths), limit) == ranges
 
 
 def test_heads_keep_the_first_vectors_of_every_item(items, packed):

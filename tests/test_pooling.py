@@ -106,13 +106,22 @@ def test_softmax_is_the_weighted_mean_and_not_logsumexp():
     assert Softmax(0.1).score(Softmax(0.1).pool(torch.tensor([[0.2, 0.3]]))).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_states_broadcast_when_one_injected_piece_meets_many_documents():
-    documents, injected = torch.rand(3, 5, 7), torch.rand(3, 1, 4)
+@pytest.mark.parametrize("many", [4, 5, 8])
+def test_states_broadcast_when_one_injected_piece_meets_many_documents(many):
+    documents, injected = torch.rand(3, many, 7), torch.rand(3, 1, 4)
     for pooling in POOLINGS:
         merged = pooling.merge(pooling.pool(documents), pooling.pool(injected))
-        whole = pooling.pool(torch.cat((documents, injected.expand(3, 5, 4)), -1))
+        whole = pooling.pool(torch.cat((documents, injected.expand(3, many, 4)), -1))
         close(pooling.score(merged), pooling.score(whole))
-        assert pooling.share(pooling.pool(documents), pooling.pool(injected)).shape == (3, 5)
+        assert pooling.share(pooling.pool(documents), pooling.pool(injected)).shape == (3, many)
+
+
+def test_states_of_documents_of_one_length_are_chosen_as_others_are():
+    documents, chosen = torch.rand(3, 5, 7), torch.tensor([4, 0, 4])
+    for pooling in POOLINGS:
+        picked, expected = pooling.pool(documents).select(chosen), pooling.pool(documents[:, chosen])
+        for name, value in vars(expected).items():
+            assert value is None or torch.equal(getattr(picked, name), value)
 
 
 @pytest.mark.parametrize(

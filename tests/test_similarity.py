@@ -119,6 +119,20 @@ def test_states_score_to_the_block_s_scores():
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("pooling", [MaxSim(), MaxSim(argmax=True), TopK(4)], ids=["maxsim", "argmax", "topk(4)"])
+def test_a_querys_own_state_is_cut_out_of_its_blocks(pooling):
+    queries, documents = ragged()
+    for block in similarity_pass(queries, documents, Needs((pooling,), tokens=True), tiling=SMALL):
+        for row, query in enumerate(block.queries):
+            state = block.state_of(pooling, row)
+            assert torch.equal(state.n, documents.lengths)
+            assert len(state.select(torch.tensor([0])).n) == 1
+            close(pooling.score(state).sum(0), block.scores(pooling)[row])
+            assert (vars(state).get("argmax") is None) == (pooling != MaxSim(argmax=True))
+            assert len(pooling.score(state)) == queries.lengths[query]
+
+
+@pytest.mark.usefixtures("engine")
 def test_a_tie_gives_the_first_position_as_argmax():
     document = torch.eye(4)[[2, 0, 1, 0, 2]]
     queries = MultiVectors.pack([torch.eye(4)[:3]])
@@ -216,8 +230,10 @@ def test_sides_that_do_not_fit_are_refused():
     queries, documents = ragged()
     with pytest.raises(ValueError, match="query vectors have 16 dimensions and document vectors 8"):
         next(similarity_pass(queries, MultiVectors.pack([torch.ones(2, 8)]), Needs((MaxSim(),))))
-    with pytest.raises(ValueError, match="single needs pooled vectors"):
-        next(similarity_pass(queries, documents, Needs((Single(),))))
+    pooled_queries, pooled_documents = (with_pooled(side, torch.ones(len(side), 2).tolist()) for side in (queries, documents))
+    for sides in ((queries, documents), (pooled_queries, documents), (queries, pooled_documents)):
+        with pytest.raises(ValueError, match="single needs pooled vectors"):
+            next(similarity_pass(*sides, Needs((Single(),))))
 
 
 def test_half_precision_vectors_are_scored_in_fp32():
@@ -240,6 +256,20 @@ def test_scores_bound_the_queries_of_a_block_where_no_states_are_kept():
     queries = unit_rows(torch.Generator().manual_seed(1), [1] * 64)
     blocks = list(similarity_pass(queries, documents, Needs((MaxSim(),)), tiling=Tiling(floats=8 * 1000)))
     assert [len(block.queries) for block in blocks] == [8] * 8
+
+
+def test_blocks_of_queries_are_as_many_as_needed_and_nearly_equal():
+    documents = unit_rows(torch.Generator().manual_seed(0), [1] * 10)
+    queries = unit_rows(torch.Generator().manual_seed(1), [2] * 65)
+    # 16 tokens are 8 queries: 65 take 9 blocks, and no block of one query alone is left
+    sizes = [len(block.queries) for block in similarity_pass(queries, documents, Needs((MaxSim(),)), tiling=Tiling(query_tokens=16))]
+    assert len(sizes) == 9
+    assert set(sizes) == {7, 8}
+
+
+def test_blocks_are_larger_where_a_call_costs_more_than_its_work():
+    assert Tiling.on("cpu") == Tiling.on(torch.device("cpu")) == Tiling()
+    assert Tiling.on("cuda").document_tokens >= 100 * Tiling().document_tokens
 
 
 def test_the_number_of_threads_changes_no_byte():
