@@ -108,8 +108,8 @@ def _skipped(source: str) -> tuple[list[tuple[Place, Place]], list[tuple[Place, 
                 body = node.body[0]
                 skipped.append((_place(lines, node.lineno, node.col_offset), _place(lines, body.lineno, body.col_offset)))
                 kept += [_span(lines, default) for default in (*node.args.defaults, *node.args.kw_defaults) if default is not None]
-            case ast.AnnAssign(annotation=ast.Name(id="ClassVar")):  # a probe's name, version, formulas
-                skipped.append(_span(lines, node))
+            case ast.ClassDef():  # a probe's name and version, and what a parameter is where none is given
+                skipped += [_span(lines, field) for field in node.body if isinstance(field, ast.AnnAssign)]
             case ast.AnnAssign():
                 skipped.append(_span(lines, node.annotation))
             case ast.keyword(arg=arg) if arg in _GUARDS:

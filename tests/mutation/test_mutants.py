@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ä:
-    version: ClassVar = 1
+    version: ClassVar[int] = 1
     size: int | None = 5
+
+LIMIT: int | None = 8
 
 def share(kept: int | None, *, scale: float = 100) -> float | None:
     """Return 1 - kept."""
@@ -29,14 +31,14 @@ def changes(source):
 
 def test_what_computes_is_changed_and_what_says_or_declares_is_not():
     assert changes(SOURCE) == {
-        (7, "size: int | None = 6"),
-        (7, "size: int | None = 4"),
-        (9, "def share(kept: int | None, *, scale: float = 101) -> float | None:"),
-        (9, "def share(kept: int | None, *, scale: float = 99) -> float | None:"),
-        (11, "if kept is not None:"),
-        (11, "if not kept is None:"),
-        (13, "return scale / kept"),
-        (13, "return scale + kept"),
+        (9, "LIMIT: int | None = 9"),
+        (9, "LIMIT: int | None = 7"),
+        (11, "def share(kept: int | None, *, scale: float = 101) -> float | None:"),
+        (11, "def share(kept: int | None, *, scale: float = 99) -> float | None:"),
+        (13, "if kept is not None:"),
+        (13, "if not kept is None:"),
+        (15, "return scale / kept"),
+        (15, "return scale + kept"),
     }
 
 
