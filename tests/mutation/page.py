@@ -14,7 +14,7 @@ At most {most} mutants of a module are tried, drawn by a seed; an interval says 
 Not changed are annotations, decorators, the fields of a class (a probe's name, version and default parameters, the sizes of
 blocks), what stands in messages, and flags that guard a sound call (`strict=`); and of the many operators that could replace another only those whose result is a value: `a << b` for
 `a + b` mostly raises at once and would flatter the share. A survivor counts as one even where no test could ever tell it from
-the original; its reason then says so. Compiled kernels (`lidiag/kernels.py`, `probes/*_kernels.py`) are held against the plain
+the original; its reason then says so. Compiled kernels (`lidiag/kernels.py`, `probes/*_kernels.py`, `probes/_merging.py`) are held against the plain
 formulas by property tests instead.
 """
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,8 +200,16 @@ def test_blocks_of_queries_change_no_value():
 
 
 def test_documents_of_one_length_are_skipped():
-    with pytest.raises(Skip, match="same number of token vectors"):
-        measure("length-bias", toy_bench([ONE], scored([0.1], [0.2]), {0: {0: 1}}))
+    for documents in (scored([0.1], [0.2]), scored([0.1], [0.2], [])):
+        with pytest.raises(Skip, match=r"same number of token vectors \(1\)"):
+            measure("length-bias", toy_bench([ONE], documents, {0: {0: 1}}))
+
+
+def test_the_slopes_excess_is_what_exchangeable_vectors_leave_of_it_in_standard_deviations():
+    bench = random_collection(lambda length, generator: gaussian(generator, length, DIM), queries=6, documents=60)
+    found = measure("length-bias", bench, poolings=["maxsim"], shuffled_queries=6)
+    within, in_sd, exchangeable = (np.array(values(found, name)) for name in ("slope_within", "slope_within_sd", "slope_exchangeable"))
+    np.testing.assert_allclose(values(found, "slope_excess"), in_sd * (1 - exchangeable / within), rtol=1e-6)
 
 
 def test_a_model_that_is_not_at_hand_gets_no_verdict():
@@ -239,9 +248,15 @@ def test_documents_cut_at_the_limit_are_counted_from_what_is_known(cut, limit, s
     assert any(finding.name == "length_limit_share" for finding in found.findings) == (cut is None)
 
 
+def test_two_of_each_draw_show_a_spread():
+    assert catalog.probe("length-bias", {"foreign": 2, "shuffled_queries": 2, "shuffled_documents": 2, "longest_prefix": 1})
+
+
 @pytest.mark.parametrize(
     ("parameters", "why"),
     [
+        ({"longest_prefix": 0}, "power of 2"),
+        ({"shuffled_documents": 1}, "shuffled_documents"),
         ({"poolings": ["max"]}, "max"),
         ({"foreign": 1}, "foreign"),
         ({"foreign": 1000}, "64 questions"),

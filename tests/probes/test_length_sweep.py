@@ -14,6 +14,8 @@ from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Mean, Softmax, TopK
 from lidiag.probes._growth import Filler, grown, merged
+from lidiag.probes._quality import Judgements
+from lidiag.probes.length_sweep import GROWN, _say_loss, _variants
 from lidiag.similarity import Needs, Tiling, similarity_pass
 from tests.probes.toy import ToyAdapter, gaussian, measure, toy_bench
 
@@ -146,7 +148,43 @@ def test_growth_that_takes_the_ranking_over():
     # It exists or not by the draw of fillers, so no baseline may judge it; the curve below it is judged.
     assert {m.better for m in found.measurements if m.name == "slope"} == {"neither"}
     assert {m.better for m in found.measurements if m.name == "ndcg_retained"} == {"higher"}
-    assert said(found, "loss")[0].data["verdict"] == "cannot tell"  # one query
+    loss = said(found, "loss")[0]
+    assert loss.data == {"verdict": "cannot tell", "at": at()}  # one query
+    assert "by documents, 1.000 [" in loss.text
+
+
+def test_the_documents_that_grow_are_all_the_others_or_the_relevant():
+    judgements = Judgements.of(toy_bench([TWO], scored(*[(0.5, 0.5)] * 4), {0: {0: 2, 1: 0, 3: 1}}), 0)
+    before, after = [0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0]
+    found = _variants(torch.tensor([before, after]), judgements)
+    assert GROWN == ("all", "non-relevant", "relevant")
+    torch.testing.assert_close(found[0], torch.tensor([before] * 3))
+    torch.testing.assert_close(found[1], torch.tensor([after, [0.1, 2.0, 3.0, 0.4], [1.0, 0.2, 0.3, 4.0]]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word", "lost"),
+    [
+        (0.6, 0.7, "strong", "0.350 [0.300, 0.400] of"),
+        (0.7, 0.9, "shown", "0.200 [0.100, 0.300] of"),
+        (0.96, 1.02, "none", "0.010 [-0.020, 0.040] of"),
+        (0.96, 1.4, "none", "-0.180 [-0.400, 0.040] of"),  # a gain is no loss
+        (0.8, 1.0, "cannot tell", "0.100 [0.000, 0.200] of"),
+        (None, None, "cannot tell", "0.100 of"),
+    ],
+)
+def test_a_loss_has_its_word_and_its_interval(low, high, word, lost):
+    found = toy_bench([TWO], scored((0.5, 0.5)), {0: {0: 1}}).findings()
+    others = {"n": 20, "unit_of_n": "queries", "low": 0, "high": 1}
+    found.number("recall_retained", at(), 0.5, **others)
+    found.number("ndcg_retained", at(growth=2), 0.5, **others)
+    value, why = (0.9, "one unit shows no spread") if low is None else ((low + high) / 2, None)
+    found.number("ndcg_retained", at(), value, **others | {"low": low, "high": high}, no_interval=why)
+    _say_loss(found, at())
+    assert said(found, "loss")[0].data == {"verdict": word, "at": at()}
+    assert f"8 times as long, by documents, {lost} nDCG@10 is lost: {word}" in said(found, "loss")[0].text
+    _say_loss(found, at(growth=4))
+    assert len(said(found, "loss")) == 1
 
 
 def test_relevant_documents_can_only_gain_by_growing_under_maxsim():
@@ -334,11 +372,19 @@ def test_a_model_that_is_not_at_hand_has_no_text_space():
     assert "no model to encode 20 documents" in said(found, "text space")[0].text
 
 
+def test_two_queries_and_one_doubling_are_enough():
+    assert catalog.probe("length-sweep", {"growth": [2], "text_queries": 2})
+    assert catalog.probe("length-sweep", {"texts": 0, "text_queries": 0})
+
+
 @pytest.mark.parametrize(
     ("parameters", "why"),
     [
         ({"poolings": ["single"]}, "single"),
         ({"growth": [1]}, "grows nothing"),
+        ({"growth": [0, 2]}, "grows nothing"),
+        ({"growth": []}, "grows nothing"),
+        ({"texts": -1}, "-1 texts"),
         ({"fillers": ["water"]}, "water"),
         ({"text_queries": 1}, "1 queries"),
     ],

@@ -38,7 +38,8 @@ def test_a_score_with_a_vector_of_the_whole_document_has_no_prefixes():
 
 
 def test_what_is_empty_or_relevant_to_the_query_does_not_count():
-    bench = toy_bench([torch.eye(2)] * 3, [torch.eye(2)] * 3 + [torch.empty(0, 2)], {0: {0: 1}, 1: {1: 2, 2: 0}, 2: {0: 1, 2: 1}})
+    documents = [torch.eye(2), torch.eye(2)[:1], torch.eye(2)[:1], torch.empty(0, 2)]
+    bench = toy_bench([torch.eye(2)] * 3, documents, {0: {0: 1}, 1: {1: 2, 2: 0}, 2: {0: 1, 2: 1}})
     assert not_relevant(bench, range(1, 3)).tolist() == [[True, False, True, False], [False, True, False, False]]
 
 

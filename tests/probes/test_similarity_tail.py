@@ -7,7 +7,7 @@ import torch
 from lidiag import catalog
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
-from lidiag.probes._tail import pools, seen
+from lidiag.probes._tail import Pool, pools, seen
 from lidiag.probes._within import best_weight, centred, folds, held_out_auc, resampled_means
 from tests.probes.toy import gaussian, measure, toy_bench, unit
 
@@ -117,13 +117,15 @@ def test_what_is_seen_is_what_sorting_all_similarities_gives():
     generator = torch.Generator().manual_seed(7)
     queries, documents = [gaussian(generator, n, 8) for n in (3, 5)], [gaussian(generator, n, 8) for n in range(1, 60, 4)]
     bench = toy_bench(queries, documents, {0: {0: 1}, 1: {1: 1}})
-    drawn = pools(bench, 6)
-    for query, pool, view in zip(queries, drawn, seen(bench, drawn, 16, (2, 32)), strict=True):
+    drawn = pools(bench, 12)
+    for query, pool, view in zip(queries, drawn, seen(bench, drawn, 16, (2, 40)), strict=True):
         for row, d in enumerate(pool.documents):
             ranked = -np.sort(-(query @ documents[d].T).double().numpy(), axis=1)
             for column, (start, end) in enumerate(((0, 1), (1, 4), (4, 16), (16, 32))):
                 expected = ranked[:, start:end].mean() if ranked.shape[1] > start else np.nan
                 np.testing.assert_allclose(view.similarity[row, column], expected, atol=1e-6)
+            tail = ranked[:, 1:40] if ranked.shape[1] > 1 else ranked
+            np.testing.assert_allclose(view.tail[row], tail.mean(1).sum(), atol=1e-5)
             np.testing.assert_allclose(view.topk[row], [ranked[:, :k].mean(1).sum() for k in range(1, 17)], atol=1e-5)
 
 
@@ -136,6 +138,12 @@ def test_the_pool_is_drawn_by_mean_vectors_and_what_lies_outside_is_counted():
     assert sorted(pool.documents.tolist()) == [1, 2, 3]
     assert pool.left_out == 1
     assert len(pools(bench, 10)[0].documents) == 4
+
+
+@pytest.mark.parametrize(("relevant", "mixed"), [([True, False], True), ([True, True], False), ([False, False], False), ([], False)])
+def test_a_pool_is_mixed_where_there_is_something_to_tell_apart(relevant, mixed):
+    documents = np.arange(len(relevant))
+    assert Pool(documents, np.array(relevant, dtype=bool), documents + 1, 0).mixed is mixed
 
 
 def test_relevant_documents_outside_the_pools_are_said():
