@@ -449,7 +449,7 @@ def calibrate(
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per processor.", min=1)] = None,
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; default: print.")] = None,
 ) -> None:
-    """Try gates and intervals on simulated collections: false alarms, power, coverage. Exit code 1: a gate alarms falsely."""
+    """Try gates and intervals on simulated collections: false alarms, power, coverage. Exit code 1: a gate alarms falsely or misses."""
     from lidiag import catalog
     from lidiag.calibration import page, trials
     from lidiag.calibration.worlds import AILMENTS
@@ -463,7 +463,7 @@ def calibrate(
     else:
         write_text(out, page.text(found))
         typer.echo(out)
-    raise typer.Exit(1 if found.false_alarms else 0)
+    raise typer.Exit(1 if found.false_alarms or found.missed else 0)
 
 
 @app.command()

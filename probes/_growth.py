@@ -32,7 +32,7 @@ class Filler:
     """What documents grow by: whole other documents of nearly the same length, so that one more of them is once more the length.
 
     `hosts` are the positions of the documents that are not empty; row i of `candidates` are those that host i can grow by,
-    in the order drawn, as rows of `hosts` or of `documents`, where there are any (None: the collection's own).
+    in a drawn order, as rows of `hosts` or of `documents`, where there are any (None: the collection's own).
     """
 
     hosts: Positions
@@ -52,19 +52,24 @@ class Filler:
             raise Skip(f"a document that grows by {most} others needs more than the {len(hosts)} documents that are not empty")
         rng = bench.rng(f"fillers: {kind}")
         if kind == "documents":
-            # As many again, to take their places where some are relevant to the query.
-            return cls(hosts, _draw(lengths, lengths, 2 * most, rng, own=True), None)
+            return cls(hosts, _draw(lengths, lengths, max(2 * most, _NEAREST), rng, own=True), None)
         chosen = np.sort(lengths)[np.linspace(0, len(lengths) - 1, min(len(lengths), _MOST_GAUSSIAN)).astype(np.int64)]
         rows = torch.randn(int(chosen.sum()), bench.documents.dim, generator=bench.torch_rng("gaussian fillers"))
         made = MultiVectors(torch.nn.functional.normalize(rows), torch.from_numpy(np.concatenate(([0], chosen.cumsum()))))
-        return cls(hosts, _draw(lengths, chosen, most, rng, own=False), made)
+        return cls(hosts, _draw(lengths, chosen, max(most, _NEAREST), rng, own=False), made)
 
-    def chosen(self, relevant: Positions, most: int) -> Positions:
-        """Return (hosts, most) fillers, those that are relevant to the query last; a filler must not bring the answer along."""
+    def chosen(self, relevant: Positions, most: int, rng: np.random.Generator) -> Positions:
+        """Return (hosts, most) fillers, those that are relevant to the query last; a filler must not bring the answer along.
+
+        Every query draws anew among its hosts' candidates: were the fillers the same for all, their luck would be, too, and the
+        spread of the queries would not show it.
+        """
+        # As many again, to take their places where some are relevant to the query.
+        candidates = self.candidates[:, rng.permutation(self.candidates.shape[1])[: 2 * most]]
         if self.documents is not None:
-            return self.candidates[:, :most]
-        order = np.argsort(np.isin(self.hosts[self.candidates], relevant), axis=1, kind="stable")[:, :most]
-        return np.take_along_axis(self.candidates, order, axis=1)
+            return candidates[:, :most]
+        order = np.argsort(np.isin(self.hosts[candidates], relevant), axis=1, kind="stable")[:, :most]
+        return np.take_along_axis(candidates, order, axis=1)
 
     def answers(self, chosen: Positions, relevant: Positions) -> int:
         """Return how many of the chosen fillers are relevant to the query all the same."""

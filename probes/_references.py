@@ -28,13 +28,17 @@ class Shuffled:
     documents: MultiVectors
 
     @classmethod
-    def of(cls, bench: Bench, most: int) -> Shuffled:
-        """Draw at most `most` documents, and the order of their vectors."""
+    def drawn(cls, bench: Bench, times: int, most: int) -> Iterator[Shuffled]:
+        """Draw `times` anew at most `most` documents, and the order of their vectors.
+
+        All queries meet the same shuffled documents, so their spread does not show what another draw would give: several do.
+        """
         rng = bench.rng("shuffled documents")
         filled = np.flatnonzero(bench.lengths)
-        chosen = bench.documents.select(torch.from_numpy(np.sort(rng.permutation(filled)[:most])))
-        order = torch.from_numpy(rng.permutation(len(chosen.vectors)))
-        return cls(MultiVectors(chosen.vectors[order], chosen.offsets))
+        for _ in range(times):
+            chosen = bench.documents.select(torch.from_numpy(np.sort(rng.permutation(filled)[:most])))
+            order = torch.from_numpy(rng.permutation(len(chosen.vectors)))
+            yield cls(MultiVectors(chosen.vectors[order], chosen.offsets))
 
     def effects(self, bench: Bench, queries: MultiVectors, scorings: Sequence[Scoring], prefixes: tuple[int, ...]) -> Effects:
         """Return the effects of length on these queries' scores, for the scorings that token vectors alone decide."""
@@ -42,6 +46,11 @@ class Shuffled:
         lengths = Lengths(self.documents.lengths.numpy(), prefixes)
         blocks = bench.compare(queries, self.documents, Needs(chosen, prefixes=prefixes)) if chosen else iter(())
         return _gather(lengths, blocks, chosen, len(queries))
+
+
+def stacked(draws: Sequence[Effects]) -> Effects:
+    """Return effects of shape (draws, queries)."""
+    return {key: np.stack([draw[key] for draw in draws]) for key in draws[0]}
 
 
 def foreign_questions(bench: Bench, most: int) -> MultiVectors:

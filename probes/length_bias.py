@@ -21,7 +21,7 @@ from lidiag.similarity import Needs
 from ._length_verdict import say_verdicts
 from ._lengths import Array, Lengths, prefixes
 from ._own_queries import OwnQueries
-from ._references import Effects, Shuffled, foreign_effects, foreign_questions
+from ._references import Effects, Shuffled, foreign_effects, foreign_questions, stacked
 from ._texts import FOREIGN_QUESTIONS
 
 
@@ -30,17 +30,19 @@ class LengthBias:
     """Sets the correlation of score and length against what it would be without a bias.
 
     `longest_prefix` is the longest of the three prefixes, if a fifth of the documents reach it; else its half, its quarter and
-    so on. `foreign` questions are asked of all documents; the `shuffled_...` bound the reference made of shuffled vectors.
+    so on. `foreign` questions are asked of all documents; the reference made of shuffled vectors is
+    drawn `shuffles` times, each time of `shuffled_documents`, at most, that `shuffled_queries` of the collection's queries meet.
     """
 
     poolings: tuple[str, ...] = ("maxsim", "topk(4)", "softmax(0.1)", "softmax(1)")
     longest_prefix: int = 128
     foreign: int = 64
     shuffled_queries: int = 24
-    shuffled_documents: int = 1000
+    shuffled_documents: int = 250
+    shuffles: int = 8
 
     name: ClassVar[str] = "length-bias"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     question: ClassVar[str] = "Do longer documents score higher because they are longer?"
     source: ClassVar[Paper | None] = Paper(
         title="Working Notes on Late Interaction Dynamics", arxiv="2603.26259", section="the question; all measures are ours"
@@ -57,15 +59,15 @@ class LengthBias:
         "rho_topic": "Spearman correlation of the score of a document's first p / 2 vectors and its full length, over the documents that are not "
         "relevant and have p / 2 vectors: what length has to do with the topic; ours",
         "rho_exchangeable": "score_length_correlation after all vectors of some documents are shuffled over them: what more draws for a maximum alone "
-        "give; mean over drawn queries; ours",
-        "rho_excess": "rho_foreign minus the same correlation on shuffled vectors, paired by question; ours",
+        "give; mean over drawn queries and several shuffles; ours",
+        "rho_excess": "rho_foreign minus the same correlation on shuffled vectors, paired by question, mean over questions and several shuffles; ours",
         "slope_between": "least-squares slope of S(q, d) / T on log2 M(d) over the documents that are not relevant and have p / 4 vectors; "
         "T query tokens; ours",
         "slope_between_sd": "slope_between * T / sd of S(q, d) over the documents that are not relevant; ours",
         "slope_within": "(S(q, first p vectors of d) - S(q, first p / 4)) / 2 / T, the slope per doubling over p / 4, p / 2 and p; mean over the documents "
         "that are not relevant and have p vectors; ours",
         "slope_within_sd": "slope_within * T / sd of S(q, d) over the documents that are not relevant; ours",
-        "slope_exchangeable": "slope_within on shuffled vectors; mean over drawn queries; ours",
+        "slope_exchangeable": "slope_within on shuffled vectors; mean over drawn queries and several shuffles; ours",
         "slope_excess": "(slope_within - slope_exchangeable) * T / sd of S(q, d), for the same queries; ours",
         "length_limit_share": "documents cut at the model's maximum length / documents, the same for every pooling; ours",
         "controlled_effect": "slope of S(q, d) / T per doubling of the number of words, over four documents with one statement and 1, 2, 4 and 8 times its "
@@ -81,7 +83,12 @@ class LengthBias:
         """Refuse poolings that do not exist, and draws that measure nothing."""
         for pooling in self.poolings:
             parse(pooling)
-        drawn = {"foreign": self.foreign, "shuffled_queries": self.shuffled_queries, "shuffled_documents": self.shuffled_documents}
+        drawn = {
+            "foreign": self.foreign,
+            "shuffled_queries": self.shuffled_queries,
+            "shuffled_documents": self.shuffled_documents,
+            "shuffles": self.shuffles,
+        }
         if few := [name for name, number in drawn.items() if number < 2]:  # noqa: PLR2004 - a spread takes two
             raise LidiagError(f"length-bias: {', '.join(few)} is too small for an interval.", "Choose 2 or more.")
         if self.foreign > len(FOREIGN_QUESTIONS):
@@ -110,47 +117,55 @@ class LengthBias:
     def _refer(self, bench: Bench, found: Findings, own: OwnQueries) -> None:
         drawn = np.sort(bench.rng("queries for shuffled documents").permutation(len(bench))[: self.shuffled_queries])
         queries = bench.queries.select(torch.from_numpy(drawn))
-        shuffled = Shuffled.of(bench, self.shuffled_documents)
-        _report_shuffled(found, own, drawn, shuffled.effects(bench, queries, own.scorings, own.lengths.prefixes))
+        shuffles = list(Shuffled.drawn(bench, self.shuffles, self.shuffled_documents))
+        again = [shuffled.effects(bench, queries, own.scorings, own.lengths.prefixes) for shuffled in shuffles]
+        _report_shuffled(found, own, drawn, stacked(again))
         try:
             questions = foreign_questions(bench, self.foreign)
         except Skip as skip:
             for scoring in own.scorings:
                 found.unmade("rho_foreign", {"pooling": repr(scoring)}, f"{skip}. Without it there is no verdict.")
             return
-        _report_foreign(found, foreign_effects(bench, questions, own.scorings), shuffled.effects(bench, questions, own.scorings, ()))
+        asked = [shuffled.effects(bench, questions, own.scorings, ()) for shuffled in shuffles]
+        _report_foreign(found, foreign_effects(bench, questions, own.scorings), stacked(asked))
 
 
 def _report_shuffled(found: Findings, own: OwnQueries, drawn: NDArray[np.int64], shuffled: Effects) -> None:
-    """Add the references on shuffled vectors; `drawn` are the queries they were measured for."""
+    """Add the references on shuffled vectors (draws, queries); `drawn` are the queries they were measured for."""
     for (name, scoring), values in shuffled.items():
         named = {"rho": "rho_exchangeable", "slope_within": "slope_exchangeable"}.get(name)
-        if named is None or not np.isfinite(values).any():
+        if named is None or not _known(values).any():
             continue
-        spread = np.full(len(found.queries), np.nan)
-        spread[drawn] = values
-        found.mean(named, {"pooling": repr(scoring)}, spread)
+        spread = np.full((len(values), len(found.queries)), np.nan)
+        spread[:, drawn] = values
+        found.crossed(named, {"pooling": repr(scoring)}, spread)
         if name == "slope_within" and ("slope_within", scoring) in own.values:
             excess = (own.values["slope_within", scoring] - spread) * own.values["per_sd", scoring]
-            if np.isfinite(excess).any():
-                found.mean("slope_excess", {"pooling": repr(scoring)}, excess)
+            if _known(excess).any():
+                found.crossed("slope_excess", {"pooling": repr(scoring)}, excess)
+
+
+def _known(values: Array) -> NDArray[np.bool_]:
+    """Say which queries have a value in every draw."""
+    return np.isfinite(values).all(0)
 
 
 def _report_foreign(found: Findings, foreign: Effects, shuffled: Effects) -> None:
     for (name, scoring), values in foreign.items():
         if name != "rho":
             continue
-        _add_over_questions(found, "rho_foreign", scoring, values)
+        _add_over_questions(found, "rho_foreign", scoring, values[None])
         if ("rho", scoring) in shuffled:
             _add_over_questions(found, "rho_excess", scoring, values - shuffled["rho", scoring])
 
 
 def _add_over_questions(found: Findings, name: str, scoring: Scoring, values: Array) -> None:
-    kept = values[np.isfinite(values)]
-    if len(kept):
-        estimate = stats.mean_interval(kept)
+    """Add the mean of (draws, questions), both of which could have been others."""
+    kept = values[:, _known(values)]
+    if kept.size:
+        estimate = stats.mean_interval(kept[0]) if len(kept) == 1 else stats.crossed_interval(kept)
         found.number(
-            name, {"pooling": repr(scoring)}, estimate.value, low=estimate.low, high=estimate.high, n=estimate.n,
+            name, {"pooling": repr(scoring)}, estimate.value, low=estimate.low, high=estimate.high, n=kept.shape[1],
             unit_of_n="foreign questions", no_interval=estimate.no_interval,
         )  # fmt: skip
 

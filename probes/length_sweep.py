@@ -42,7 +42,7 @@ class LengthSweep:
     text_queries: int = 64
 
     name: ClassVar[str] = "length-sweep"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     question: ClassVar[str] = "What happens to the ranking when documents grow?"
     source: ClassVar[Paper | None] = Paper(
         title="Working Notes on Late Interaction Dynamics",
@@ -53,7 +53,7 @@ class LengthSweep:
     formulas: ClassVar[dict[str, str]] = {
         "ndcg_retained": "mean over queries of nDCG@10 (linear gains) after the documents in `grown` have become `growth` times as long, over its mean "
         "before. filler=documents: by whole other documents of nearly the same length that are not relevant to the query, drawn anew for every "
-        "document; filler=gaussian: by as many isotropic Gaussian unit rows. grown=relevant is a sanity check: MaxSim can only gain; ours",
+        "document and query; filler=gaussian: by as many isotropic Gaussian unit rows. grown=relevant is a sanity check: MaxSim can only gain; ours",
         "recall_retained": "the same for the relevant documents in the first ten / min(relevant, 10); ours",
         "slope": "least-squares slope of log(mean nDCG@10) on log2(growth): the relative change per doubling. Descriptive: where the draw of fillers "
         "leaves a mean of 0 it does not exist, so no baseline judges it but the curve it is drawn through; ours",
@@ -119,7 +119,7 @@ class _Sweep:
         others = [filler.states(self._bench, block.queries, Needs(self.poolings, tokens=True)) for filler in self._fillers]
         for row, query in enumerate(block.queries):
             judgements = Judgements.of(self._bench, query)
-            chosen = [filler.chosen(self._bench.relevant[query], self._growth[-1] - 1) for filler in self._fillers]
+            chosen = [self._chosen(kind, filler, query) for kind, filler in zip(self._kinds, self._fillers, strict=True)]
             states = [next(other, None) for other in others]
             self._answers += sum(
                 filler.answers(taken, self._bench.relevant[query]) for filler, taken in zip(self._fillers, chosen, strict=True)
@@ -131,6 +131,9 @@ class _Sweep:
                     totals = grown(pooling, own, own if filler is None else filler[pooling], chosen[f], self._growth)
                     scores[:, hosts] = torch.from_numpy(totals).float()
                     self._after[query, p, f] = self._quality(_variants(scores, judgements), judgements)
+
+    def _chosen(self, kind: str, filler: Filler, query: int) -> NDArray[np.int64]:
+        return filler.chosen(self._bench.relevant[query], self._growth[-1] - 1, self._bench.rng(f"fillers: {kind}, query {query}"))
 
     def _quality(self, scores: torch.Tensor, judgements: Judgements) -> NDArray[np.float64]:
         first = self._order.first(scores)
@@ -155,7 +158,7 @@ class _Sweep:
         """Say how long the documents became: fillers are whole, so only nearly as many times as asked for."""
         reached: dict[str, float] = {}
         for kind, filler in zip(self._kinds, self._fillers, strict=True):
-            taken = filler.lengths(self._bench)[filler.candidates[:, : self._growth[-1] - 1]].sum(1)
+            taken = filler.lengths(self._bench)[filler.candidates].mean(1) * (self._growth[-1] - 1)
             reached[kind] = float((1 + taken / self._bench.lengths[filler.hosts]).mean())
         listed = ", ".join(f"{times:.2f} with {kind}" for kind, times in reached.items())
         found.say(

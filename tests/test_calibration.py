@@ -9,7 +9,7 @@ from scipy import stats as scipy_stats
 from lidiag import catalog
 from lidiag.calibration import page, trials
 from lidiag.calibration.trials import Calibration, Coverage, Rate, Trial
-from lidiag.calibration.worlds import AILMENTS, simulate
+from lidiag.calibration.worlds import AILMENTS, PLANTED, simulate
 
 
 def test_a_seed_draws_other_queries_to_the_same_documents():
@@ -20,11 +20,55 @@ def test_a_seed_draws_other_queries_to_the_same_documents():
     assert not torch.equal(first.documents.vectors, simulate("healthy", 2, 5).documents.vectors)
 
 
-def test_only_the_ailing_part_differs():
-    healthy, hub = simulate("healthy", 0, 0), simulate("hub", 0, 0)
-    assert torch.equal(healthy.queries.lengths, hub.queries.lengths)
-    poles = (hub.documents.vectors @ hub.documents.vectors.T > 1 - 1e-5).sum(1)
-    assert int((poles > 50).sum()) > 50, "hubs are many copies of one vector"
+def test_a_hub_fills_three_documents_with_one_vector_that_is_near_all_queries():
+    bench = simulate("hub", 0, 0)
+    hub = bench.documents[0][0]
+    filled = [d for d in range(80) if torch.allclose(bench.documents[d], hub.expand_as(bench.documents[d]))]
+    assert len(filled) == 3
+    near = (bench.queries.vectors @ bench.documents.vectors.T).mean(0)
+    assert (bench.queries.vectors @ hub).mean() == pytest.approx(near.max())
+
+
+def test_what_a_healthy_document_is_about_may_stand_anywhere_in_it():
+    # Matches of the topic come first in what is drawn; were they to stay there, every prefix would hold more of them than the rest.
+    starts, ends = [], []
+    for collection in range(20):
+        bench = simulate("healthy", collection, 0)
+        for query, relevant in enumerate(bench.relevant):
+            for document in relevant:
+                best = (bench.queries[query] @ bench.documents[int(document)].T).amax(0)
+                starts.append(best[: len(best) // 2].mean())
+                ends.append(best[-(len(best) // 2) :].mean())
+    difference = torch.stack(starts) - torch.stack(ends)
+    assert abs(difference.mean()) < 3 * difference.std() / len(difference) ** 0.5
+
+
+def test_another_seed_draws_other_questions_about_something_else():
+    first, again, other = (simulate("healthy", 0, seed).encode_queries(["what is it?"]).vectors for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+@pytest.mark.parametrize(("ailment", "gate"), PLANTED.items())
+def test_every_ailing_world_fails_the_gate_it_was_made_for_and_the_healthy_one_passes(ailment, gate):
+    suite = catalog.suite("calibration")
+    (planted,) = (one for one in suite.gates if f"{one.probe} {one.name}" == gate)
+    steps = tuple(step for step in suite.steps if step.probe == planted.probe)
+    text = suite.model_copy(update={"steps": steps, "gates": (planted,)}).model_dump_json()
+    assert list(trials._trial(text, (ailment, 0, 0)).gates.values()) == [True]
+    assert list(trials._trial(text, ("healthy", 0, 0)).gates.values()) == [False]
+
+
+def test_a_gate_is_at_fault_where_it_surely_misses_the_world_that_was_made_to_fail_it():
+    def calibration(times):
+        rates = (Rate("retrieval nDCG@10[pooling=maxsim] (low)", "random", times, 1000), Rate("retrieval nDCG@10", "hub", 0, 1000))
+        return Calibration("s", 1000, 0, 1.0, rates, (), (Coverage("p m {}", 950, 1000),))
+
+    # The mirror image of the rule for false alarms: 67 misses of 1,000 are the most.
+    assert calibration(933).missed == []
+    assert len(calibration(932).missed) == 1
+    assert "**93.3%**" in page.text(calibration(933))
+    assert "Missed too often: retrieval" in page.text(calibration(932))
 
 
 @pytest.mark.parametrize("ailment", AILMENTS)

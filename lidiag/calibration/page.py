@@ -8,7 +8,7 @@ import numpy as np
 from tabulate import tabulate
 
 from lidiag.calibration.trials import ALLOWED, COVERAGE, WANTED, Calibration, Coverage, Rate
-from lidiag.calibration.worlds import AILMENTS
+from lidiag.calibration.worlds import AILMENTS, PLANTED
 
 
 def text(found: Calibration) -> str:
@@ -27,14 +27,17 @@ def _lines(found: Calibration) -> Iterator[str]:
     yield "## Gates: how often each fails"
     yield ""
     yield (
-        f"On healthy collections a gate is at fault if it surely fails more than {ALLOWED:.0%} of them (one-sided 99 % Clopper-Pearson bound); where it is marked "
-        f"with *, it fails at least {WANTED:.0%} of an ailing world's, as far as {found.collections:,} collections can tell."
+        f"On healthy collections a gate is at fault if it surely fails more than {ALLOWED:.0%} of them (one-sided 99 % Clopper-Pearson bound); in bold, the "
+        f"world was made to fail it, and a gate is at fault if it surely fails fewer than {WANTED:.0%} of that world's."
     )
     yield ""
     yield _table(found.gates)
     yield ""
     faults = [f"{rate.what}: {rate.share:.1%}" for rate in found.false_alarms]
     yield "No gate raises false alarms too often." if not faults else "Too many false alarms: " + "; ".join(faults) + "."
+    yield ""
+    missed = [f"{rate.what} ({rate.ailment}): {rate.share:.1%}" for rate in found.missed]
+    yield "Every gate finds the world that was made to fail it." if not missed else "Missed too often: " + "; ".join(missed) + "."
     yield ""
     yield "## Verdicts: how often the words are `shown` or `strong`"
     yield ""
@@ -55,8 +58,8 @@ def _table(rates: Sequence[Rate]) -> str:
 def _cell(rate: Rate | None) -> str:
     if rate is None:
         return "-"
-    sure = "*" if rate.ailment != "healthy" and rate.at_most >= WANTED else ""
-    return f"{rate.share:.1%}{sure}"
+    bold = "**" if rate.what.startswith(PLANTED.get(rate.ailment, "\0")) else ""
+    return f"{bold}{rate.share:.1%}{bold}"
 
 
 def _coverage(coverage: Sequence[Coverage]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 import numpy as np
 from scipy import stats as scipy_stats
 
-from lidiag.calibration.worlds import AILMENTS
+from lidiag.calibration.worlds import AILMENTS, PLANTED
 from lidiag.suite import Suite
 
 CONFIDENCE = 0.99  # of the one-sided Clopper-Pearson bounds
@@ -90,6 +90,12 @@ class Calibration:
     def false_alarms(self) -> list[Rate]:
         """Gates that fail healthy collections more often than in one of twenty, surely."""
         return [rate for rate in self.gates if rate.ailment == "healthy" and rate.at_least > ALLOWED]
+
+    @property
+    def missed(self) -> list[Rate]:
+        """Gates that surely fail fewer than nineteen of twenty collections of the world that was made to fail them."""
+        planted = [rate for rate in self.gates if rate.what.startswith(PLANTED.get(rate.ailment, "\0"))]
+        return [rate for rate in planted if rate.at_most < WANTED]
 
 
 def calibrate(suite: Suite, collections: int, seed: int, workers: int, advance: Callable[[int], None] = lambda _: None) -> Calibration:

@@ -17,32 +17,49 @@ from lidiag.multivector import MultiVectors
 
 AILMENTS = {
     "healthy": "documents hold matches of their own topic among unrelated vectors; length says nothing",
-    "length": "every vector of a document is drawn towards what all queries have in common, by its length",
-    "hub": "one vector in twelve is near all queries",
+    "length": "every vector of a document is drawn towards what all queries have in common, by the document's length",
+    "drift": "every vector of a document is drawn towards what all queries have in common, by how far on it stands",
+    "halves": "every document is near one half of any query's tokens, so that two of them together answer everything",
+    "hub": "three documents hold nothing but one vector that is near all queries",
     "random": "documents have nothing to do with queries",
 }
-_QUERIES, _TOPICS, _DIM = 40, 40, 24
-_TOKENS = 5
+PLANTED = {
+    "length": "length-bias rho_excess",
+    "drift": "length-bias slope_excess",
+    "halves": "length-sweep ndcg_retained",
+    "hub": "distractor-hijacking recall_retained",
+    "random": "retrieval nDCG@10",
+}
+"""The gate that each ailing world was made to fail, whatever else it fails."""
+
+_QUERIES, _TOPICS, _DIM = 40, 40, 64
+_TOKENS = 6
 _SHORTEST, _LONGEST = 12, 60
 _COMMON = 0.6  # how much all queries have in common
+_MUCH = 1.0  # the same where documents hold half of it
 _PULL = 0.5  # of the ailing worlds
-_HUBS = 12
-_SPREAD = 0.7  # of a topic's vectors, in lengths of the topic
+_HUBS = (0, 27, 54)
+_SPREAD = 1.7  # of a topic's vectors, in lengths of the topic: not so near that every query finds its documents
+_CLEAR = 1.2  # the same where a gate judges what is left of a ranking: that takes one to lose
 
 
 @dataclass
 class _Simulated:
-    """An adapter for texts that a probe makes itself: unrelated vectors, the same for the same text."""
+    """An adapter for texts that a probe makes itself: unrelated vectors, the same for the same text and seed.
+
+    An interval over a probe's own questions speaks of other such questions, so another seed is to draw others.
+    """
 
     card: ModelCard
     common: Tensor
+    seed: int
 
     def queries(self, texts: Sequence[str]) -> MultiVectors:
         """Encode every text as an unrelated query."""
         items: list[Tensor] = []
         for text in texts:
-            generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
-            items.append(_unit(torch.randn(_TOKENS, _DIM, generator=generator) / _DIM**0.5 + _COMMON * self.common))
+            generator = torch.Generator().manual_seed(zlib.crc32(text.encode(), self.seed))
+            items.append(_unit(torch.randn(_TOKENS, _DIM, generator=generator) / _DIM**0.5 + self.common))
         return MultiVectors.pack(items)
 
     def documents(self, documents: Sequence[Document]) -> MultiVectors:
@@ -60,18 +77,21 @@ def simulate(ailment: str, collection: int, seed: int) -> Bench:
     An interval over queries speaks of other queries to the same documents: so many seeds of one collection show what it covers.
     """
     generator = torch.Generator().manual_seed(collection)
-    common = _unit(torch.randn(1, _DIM, generator=generator))
+    poles = _unit(torch.randn(2, _DIM, generator=generator))
     topics = _unit(torch.randn(_TOPICS, _DIM, generator=generator))
     lengths = torch.randint(_SHORTEST, _LONGEST + 1, (2 * _TOPICS,), generator=generator).tolist()
-    documents = [_document(ailment, topics[d % _TOPICS], lengths[d], common, generator) for d in range(2 * _TOPICS)]
+    documents = [_document(ailment, topics[d % _TOPICS], lengths[d], poles, generator) for d in range(2 * _TOPICS)]
+    if ailment == "hub":
+        documents = [poles[:1].expand(lengths[d], _DIM) if d in _HUBS else document for d, document in enumerate(documents)]
     generator = torch.Generator().manual_seed(2**32 + seed)
     asked: list[int] = torch.randint(_TOPICS, (_QUERIES,), generator=generator).tolist()
-    queries = [_unit(_near(topics[topic], _TOKENS, generator) + _COMMON * common) for topic in asked]
+    common = _common(ailment, poles)
+    queries = [_unit(_near(ailment, topics[topic], _TOKENS, generator) + common) for topic in asked]
     card = ModelCard(
         name="lidiag/simulated", revision="0" * 40, adapter="builtin", reason="simulated", family="Simulated", modalities=("text",), dim=_DIM,
         dtype="float32",
     )  # fmt: skip
-    adapter = _Simulated(card, common)
+    adapter = _Simulated(card, common, seed)
     dataset = Dataset(
         name=f"simulated:{ailment}",
         queries=[Query(f"q{q}", f"query {q}") for q in range(_QUERIES)],
@@ -90,20 +110,32 @@ def simulate(ailment: str, collection: int, seed: int) -> Bench:
     )
 
 
-def _document(ailment: str, topic: Tensor, length: int, common: Tensor, generator: torch.Generator) -> Tensor:
+def _common(ailment: str, poles: Tensor) -> Tensor:
+    """Return what is the same in all queries, token by token."""
+    if ailment == "halves":
+        return _MUCH * poles.repeat_interleave(_TOKENS // 2, 0)
+    return _COMMON * poles[:1].expand(_TOKENS, _DIM)
+
+
+def _document(ailment: str, topic: Tensor, length: int, poles: Tensor, generator: torch.Generator) -> Tensor:
     matches = max(2, length // 6)
-    rows = torch.cat((_near(topic, matches, generator), _unit(torch.randn(length - matches, _DIM, generator=generator))))
+    rows = torch.cat((_near(ailment, topic, matches, generator), _unit(torch.randn(length - matches, _DIM, generator=generator))))
+    # What a document is about may stand anywhere in it: its first vectors are to be like the rest.
+    rows = rows[torch.randperm(length, generator=generator)]
     if ailment == "random":
-        rows = _unit(torch.randn(length, _DIM, generator=generator))
+        rows = torch.randn(length, _DIM, generator=generator)
     elif ailment == "length":
-        rows = rows + _PULL * torch.tensor(length / _SHORTEST).log2() * common
-    elif ailment == "hub":
-        rows[torch.randperm(length, generator=generator)[: max(1, length // _HUBS)]] = common
+        rows = rows + _PULL * torch.tensor(length / _SHORTEST).log2() * poles[0]
+    elif ailment == "drift":
+        rows = rows + _PULL * torch.arange(length)[:, None] / _SHORTEST * poles[0]
+    elif ailment == "halves":
+        rows[-2:] = poles[int(torch.randint(2, (), generator=generator))]
     return _unit(rows)
 
 
-def _near(topic: Tensor, tokens: int, generator: torch.Generator) -> Tensor:
-    return _unit(topic + _SPREAD * torch.randn(tokens, _DIM, generator=generator) / _DIM**0.5)
+def _near(ailment: str, topic: Tensor, tokens: int, generator: torch.Generator) -> Tensor:
+    spread = _CLEAR if ailment in {"halves", "hub"} else _SPREAD
+    return _unit(topic + spread * torch.randn(tokens, _DIM, generator=generator) / _DIM**0.5)
 
 
 def _unit(rows: Tensor) -> Tensor:

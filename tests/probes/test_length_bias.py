@@ -6,11 +6,14 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from scipy import stats as scipy_stats
 
 from lidiag import catalog
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
+from lidiag.pooling import MaxSim
+from lidiag.probes._references import Shuffled
 from lidiag.similarity import Tiling
 from tests.probes.toy import ToyAdapter, gaussian, measure, toy_bench
 
@@ -272,3 +275,17 @@ def test_every_measurement_has_its_formula():
     formulas = catalog.probe_class("length-bias").formulas
     found = measure("length-bias", random_collection(lambda length, generator: gaussian(generator, length, DIM), documents=60))
     assert {m.name for m in found.measurements} <= set(formulas)
+
+
+def test_the_interval_of_a_shuffled_control_speaks_of_other_shuffles():
+    # Twenty equal queries agree on every shuffle; only shuffles differ, and the interval is that of their eight means.
+    generator = torch.Generator().manual_seed(9)
+    asked, documents = gaussian(generator, 4, DIM), [gaussian(generator, 4 + d % 40, DIM) for d in range(120)]
+    bench = toy_bench([asked] * 20, documents, {q: {q: 1} for q in range(20)})
+    control = measure("length-bias", bench, poolings=["maxsim"]).get("rho_exchangeable", MAXSIM)
+    means = [
+        next(iter(shuffled.effects(bench, bench.queries, (MaxSim(),), ()).values())).mean() for shuffled in Shuffled.drawn(bench, 8, 250)
+    ]
+    low, high = scipy_stats.t.interval(0.95, 7, np.mean(means), scipy_stats.sem(means))
+    assert (control.value, control.low, control.high) == pytest.approx((np.mean(means), low, high), abs=1e-6)
+    assert len(set(means)) == 8

@@ -93,7 +93,7 @@ def test_fillers_are_distinct_and_of_nearly_the_same_length(kind):
     generator = torch.Generator().manual_seed(2)
     bench = toy_bench([gaussian(generator, 2, DIM)], [gaussian(generator, 1 + i, DIM) for i in range(300)], {0: {0: 1}})
     filler = Filler.of(kind, bench, 7)
-    taken = filler.chosen(np.array([0]), 7)
+    taken = filler.chosen(np.array([0]), 7, np.random.default_rng(0))
     assert all(len(set(row)) == 7 for row in taken.tolist())
     near = np.abs(filler.lengths(bench)[taken] - bench.lengths[:, None])
     assert near.max() <= 32
@@ -105,8 +105,22 @@ def test_a_filler_brings_no_answer_along():
     bench = ragged()
     filler = Filler.of("documents", bench, 7)
     relevant = np.array([1, 4, 9, 16])
-    assert np.isin(filler.candidates[:, :7], relevant).any()
-    assert not np.isin(filler.chosen(relevant, 7), relevant).any()
+    for seed in range(20):
+        assert np.isin(filler.chosen(relevant[:0], 7, np.random.default_rng(seed)), relevant).any()
+        assert not np.isin(filler.chosen(relevant, 7, np.random.default_rng(seed)), relevant).any()
+
+
+def test_every_query_draws_fillers_of_its_own():
+    # Equal queries: were the fillers the same for all, so were the rankings, and nothing would show what their draw is worth.
+    generator = torch.Generator().manual_seed(4)
+    asked = gaussian(generator, 3, DIM)
+    answers = [torch.nn.functional.normalize(asked + 0.8 * gaussian(generator, 3, DIM)) for _ in range(3)]
+    bench = toy_bench([asked] * 12, answers + [gaussian(generator, 5, DIM) for _ in range(60)], {q: {q % 3: 1} for q in range(12)})
+    for filler in ("documents", "gaussian"):
+        found = measure("length-sweep", bench, poolings=["maxsim"], fillers=[filler], growth=[1, 2], texts=0)
+        held = {item.at["growth"]: item.values for item in found.per_query if item.name == "ndcg_retained" and item.at["grown"] == "all"}
+        assert len(set(held[1])) <= 3
+        assert len(set(held[2])) > 3
 
 
 def test_gaussian_fillers_are_unit_rows_of_the_hosts_lengths():
