@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from lidiag import __version__, interruption
+from lidiag.cli_cache import app as cache
 from lidiag.errors import LidiagError, unknown
 
 if TYPE_CHECKING:
@@ -464,6 +465,9 @@ def calibrate(
         write_text(out, page.text(found))
         typer.echo(out)
     raise typer.Exit(1 if found.false_alarms or found.missed else 0)
+
+
+app.add_typer(cache, name="cache")
 
 
 @app.command()

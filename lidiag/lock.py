@@ -71,6 +71,18 @@ def turn(path: Path, *, wait: bool = True) -> Generator[bool]:
             path.unlink(missing_ok=True)
 
 
+def held(path: Path) -> bool:
+    """Tell whether somebody holds the lock `path`; it is not made where it is missing."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # gone, or a file system without locks
+    return False
+
+
 def _hold(path: Path, kind: int, *, wait: bool = False) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")

@@ -16,6 +16,7 @@ import lidiag
 from lidiag import assembly, battery, catalog, collections, machine
 from lidiag.adapter import Adapter, LoadOptions
 from lidiag.bench import Bench
+from lidiag.cache import default_root
 from lidiag.collections import Unusable
 from lidiag.dataset import Dataset
 from lidiag.datasets import official_files
@@ -33,7 +34,7 @@ from lidiag.report import Environment, Report, Resources, SuiteUsed
 from lidiag.report import read as read_report
 from lidiag.request import WHOLE, Request
 from lidiag.similarity import Tiling
-from lidiag.store import Store, default_root
+from lidiag.store import Store
 from lidiag.suite import Suite
 from lidiag.watch import Watch
 

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -20,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from lidiag import packed, strict_json
+from lidiag.cache import LARGEST_SIDECAR
 from lidiag.card import ModelCard
 from lidiag.errors import LidiagError
 from lidiag.files import sha256, write_atomically, write_text
@@ -33,14 +35,6 @@ Encode = Callable[[Sequence[Item]], MultiVectors]
 # A model that promises unit rows keeps them within this; bfloat16 has 8 bits of mantissa.
 _UNIT_TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 2e-2}
 _BATCHES_PER_SHARD = 8
-_LARGEST_SIDECAR = 2**16
-
-
-def default_root() -> Path:
-    """Return LIDIAG_CACHE, else XDG_CACHE_HOME/lidiag, else ~/.cache/lidiag."""
-    if own := os.environ.get("LIDIAG_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lidiag"
 
 
 @dataclass(frozen=True)
@@ -145,7 +139,7 @@ class Store:
     def _encode_part(self, job: Job[Item], chosen: Sequence[int], path: Path, advance: Callable[[int], None]) -> MultiVectors:
         noted = len(self.notes)
         write_atomically(path, self._encode_shard(job, chosen, advance).save)
-        self._seal(path, len(chosen), {}, self.notes[noted:])
+        self._seal(path, len(chosen), job.card, job.side, self.notes[noted:])
         return MultiVectors.load(path)
 
     def _pack(self, job: Job[Item], order: Sequence[int], parts: Sequence[MultiVectors], whole: Path, notes: Sequence[str]) -> None:
@@ -161,7 +155,7 @@ class Store:
                 small[name] = torch.stack([getattr(part, name)[row] for part, row in chosen])
         items = (part[row] for part, row in chosen)
         write_atomically(whole, lambda path: packed.write(path, lengths, parts[0].dim, items, small))
-        self._seal(whole, len(chosen), {"model": job.card.name, "revision": job.card.revision, "side": job.side}, notes)
+        self._seal(whole, len(chosen), job.card, job.side, notes)
 
     def _encode_shard(self, job: Job[Item], chosen: Sequence[int], advance: Callable[[int], None]) -> MultiVectors:
         parts: list[MultiVectors] = []
@@ -189,7 +183,8 @@ class Store:
         check(vectors, job.card, job.side, [job.names[i] for i in batch])
         return vectors
 
-    def _seal(self, path: Path, items: int, about: dict[str, str], notes: Sequence[str]) -> None:
+    def _seal(self, path: Path, items: int, card: ModelCard, side: str, notes: Sequence[str]) -> None:
+        about = {"model": card.name, "revision": card.revision, "side": side}
         body = about | {"sha256": sha256(path), "items": items, "notes": sorted(set(notes))}
         write_text(path.with_suffix(".json"), json.dumps(body))
 
@@ -199,9 +194,10 @@ class Store:
         if not sidecar.exists():
             return None
         try:
-            told = strict_json.read(sidecar, _LARGEST_SIDECAR, "a sidecar", "Delete it.")
+            told = strict_json.read(sidecar, LARGEST_SIDECAR, "a sidecar", "Delete it.")
             if sha256(path) == told["sha256"]:
                 vectors = MultiVectors.load(path)
+                _mark_used(sidecar)
                 self.notes += [str(note) for note in told.get("notes", [])]
                 return vectors
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, LidiagError):
@@ -247,6 +243,11 @@ def check(vectors: MultiVectors, card: ModelCard, side: str, names: Sequence[str
                 f"{card.name} promises token vectors of length 1, but number {row} of the {side} {name!r} has length {length:.4g}.",
                 "A length of 0 is a padding row that was left in. Run `lidiag check` on the model.",
             )
+
+
+def _mark_used(sidecar: Path) -> None:
+    with suppress(OSError):  # a cache that may only be read keeps no record of who read it
+        os.utime(sidecar)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

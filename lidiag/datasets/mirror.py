@@ -12,9 +12,9 @@ from typing import Any
 from pyarrow import ArrowException
 
 from lidiag import hub
+from lidiag.cache import default_root
 from lidiag.dataset import DataOptions
 from lidiag.errors import LidiagError
-from lidiag.store import default_root
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
