@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag import kernels
+from lidiag.layout import Layout, Part
 from lidiag.multivector import MultiVectors, blocks
-from lidiag.pooling import MaxSim, MaxState, Mean, MeanState, Pooling, Softmax, SoftState, TopK, TopState
+from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
 
 # A product of fewer rows or columns goes to another routine of the BLAS, which adds up in another order: with this many, a
 # similarity has the same bits whatever stands beside it, and the division into blocks changes no byte.
@@ -24,78 +24,6 @@ _LEAST = 16
 # A row of similarities begins at a cache line, 16 floats, and no row lies a power of two from the next: those share their
 # places in the cache.
 _LINE = 16
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the kernels put scores (one row per pooling) and states (planes of one number per query token and document)."""
-
-    argmax: bool
-    ks: tuple[int, ...]
-    temperatures: tuple[float, ...]
-    mean: bool
-
-    @classmethod
-    def of(cls, poolings: Iterable[Pooling]) -> Layout:
-        """Return the layout that serves all of them, each k and each temperature once."""
-        poolings = list(poolings)
-        return cls(
-            any(isinstance(p, MaxSim) and p.argmax for p in poolings),
-            tuple(sorted({p.k for p in poolings if isinstance(p, TopK)})),
-            tuple(sorted({p.t for p in poolings if isinstance(p, Softmax)})),
-            any(isinstance(p, Mean) for p in poolings),
-        )
-
-    @property
-    def rows(self) -> int:
-        """Number of rows of scores."""
-        return 1 + len(self.ks) + len(self.temperatures) + self.mean
-
-    @property
-    def planes(self) -> int:
-        """Number of planes of states."""
-        return 1 + max(self.ks, default=0) + 2 * len(self.temperatures) + self.mean
-
-    def row(self, pooling: Pooling) -> int:
-        """Return the row of a pooling's scores."""
-        match pooling:
-            case TopK():
-                return 1 + self.ks.index(pooling.k)
-            case Softmax():
-                return 1 + len(self.ks) + self.temperatures.index(pooling.t)
-            case Mean():
-                return self.rows - 1
-            case MaxSim():
-                return 0
-            case _:
-                raise TypeError(f"no kernel computes {pooling!r}")
-
-    def state(self, pooling: Pooling, n: Tensor, planes: Tensor, positions: Tensor) -> Any:
-        """Return a pooling's state as views of planes (P, documents, tokens)."""
-        planes = planes.mT
-        match pooling:
-            case TopK():
-                return TopState(n, planes[1 : 1 + pooling.k].movedim(0, -1))
-            case Softmax():
-                mass = 1 + max(self.ks, default=0) + 2 * self.temperatures.index(pooling.t)
-                return SoftState(n, planes[0], planes[mass], planes[mass + 1])
-            case Mean():
-                return MeanState(n, planes[-1])
-            case MaxSim():
-                return MaxState(n, planes[0], positions.mT if pooling.argmax else None)
-            case _:
-                raise TypeError(f"no kernel computes {pooling!r}")
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """What is written for whole documents, or for their first `prefix` vectors."""
-
-    prefix: int | None
-    keep: bool  # whether states are kept
-    scores: Tensor  # (rows, queries, documents)
-    planes: Tensor  # (planes, documents, tokens); room for none where states are not kept
-    positions: Tensor  # (documents, tokens); likewise
 
 
 class FusedPass:
@@ -130,7 +58,10 @@ class FusedPass:
 
     def pool(self, tokens: Tensor, offsets: Tensor) -> dict[int | None, tuple[dict[Pooling, Tensor], dict[Pooling, Any]]]:
         """Pool a block of queries: scores by pooling and states by pooling, for whole documents (None) and for every prefix."""
-        parts = [self._allocate(prefix, len(tokens), len(offsets) - 1) for prefix in self._prefixes]
+        parts = [
+            Part.allocate(self._layout, prefix, keep=self._keep and prefix is None, offsets=offsets, documents=len(self._documents))
+            for prefix in self._prefixes
+        ]
         columns = _at_least(tokens)
         waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for block in self._blocks:
@@ -145,21 +76,10 @@ class FusedPass:
                 waiting.get()
             workers.shutdown()
             torch.set_num_threads(threads)
-        return {part.prefix: self._read(part) for part in parts}
-
-    def _allocate(self, prefix: int | None, tokens: int, queries: int) -> _Part:
-        documents, layout = len(self._documents), self._layout
-        keep = self._keep and prefix is None
-        return _Part(
-            prefix,
-            keep,
-            torch.empty(layout.rows, queries, documents),
-            torch.empty(layout.planes, documents if keep else 0, tokens),
-            torch.empty((documents, tokens) if keep and layout.argmax else (0, 0), dtype=torch.int64),
-        )
+        return {part.prefix: part.read(self._poolings, self._documents.lengths) for part in parts}
 
     @torch.no_grad()
-    def _work(self, waiting: SimpleQueue[tuple[int, int]], tokens: Tensor, offsets: NDArray[np.int64], parts: Sequence[_Part]) -> None:
+    def _work(self, waiting: SimpleQueue[tuple[int, int]], tokens: Tensor, offsets: NDArray[np.int64], parts: Sequence[Part]) -> None:
         bounds, layout = self._bounds, self._layout
         widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
         similarities = torch.empty(max(int(widest), _LEAST), (len(tokens) // _LINE + 2) * _LINE)
@@ -182,12 +102,6 @@ class FusedPass:
                     similarities.numpy(), first, starts, ends, offsets, ks, temperatures, layout.mean, part.keep,
                     planes, part.positions.numpy(), part.scores.numpy(),
                 )  # fmt: skip
-
-    def _read(self, part: _Part) -> tuple[dict[Pooling, Tensor], dict[Pooling, Any]]:
-        layout, lengths = self._layout, self._documents.lengths
-        scores = {pooling: part.scores[layout.row(pooling)] for pooling in self._poolings}
-        kept = self._poolings if part.keep else ()
-        return scores, {pooling: layout.state(pooling, lengths, part.planes, part.positions) for pooling in kept}
 
 
 def _at_least(rows: Tensor) -> Tensor:

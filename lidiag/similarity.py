@@ -19,6 +19,7 @@ from lidiag.eager import EagerPass
 from lidiag.fused import FusedPass
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import Hybrid, MaxSim, Pooling, Scoring, Single
+from lidiag.triton_pass import TritonPass
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def similarity_pass(  # noqa: PLR0913 - each is a knob of the pass, named at eve
     """Yield blocks of queries, each pooled against all documents.
 
     Similarities are computed and accumulated in fp32. A query without tokens scores 0 with every document. `advance` is
-    told the number of query tokens finished.
+    told the number of query tokens finished. Compiled kernels do it on the processor (`FusedPass`) and, where Triton is
+    installed, on a GPU (`TritonPass`); what they do not know, and other devices, go by plain torch (`EagerPass`).
 
     Raises:
         ValueError: the two sides differ in dim, or a score over pooled vectors is asked of sides without them.
@@ -123,11 +125,13 @@ def similarity_pass(  # noqa: PLR0913 - each is a knob of the pass, named at eve
         raise ValueError(f"query vectors have {queries.dim} dimensions and document vectors {documents.dim}")
     tiling = tiling or Tiling.on(device)
     poolings = _token_poolings(needs.poolings)
-    engine: FusedPass | EagerPass
+    engine: FusedPass | TritonPass | EagerPass
     if torch.device(device).type == "cpu" and FusedPass.knows(poolings):
         engine = FusedPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens)
     else:
-        engine = EagerPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens, device=device)
+        on_gpu = torch.device(device).type == "cuda" and TritonPass.knows(poolings)
+        kind = TritonPass if on_gpu else EagerPass
+        engine = kind(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens, device=device)
     nothing = None if documents.pooled is None else ~documents.pooled.any(1)
     for chosen in _query_blocks(queries, len(documents), engine.floats, tiling):
         start, end = int(queries.offsets[chosen.start]), int(queries.offsets[chosen.stop])

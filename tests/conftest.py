@@ -14,3 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A machine that does other work too draws examples slowly: that is no fault of what is tested.
 settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+import torch  # noqa: E402 - it reads what is set above
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels for a GPU are tried on the processor; Triton reads it when it is imported

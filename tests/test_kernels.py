@@ -32,15 +32,14 @@ def test_the_kernels_agree_with_the_definition_of_every_pooling(lengths, tokens,
     documents = MultiVectors.pack(list(torch.from_numpy(rows.astype(np.float32)).split(lengths)))
     scores, states = passed(MultiVectors.pack([torch.eye(tokens)]), documents)
     for pooling in POOLINGS:
-        expected = [pooling.pool(document.T) for document in documents]
-        torch.testing.assert_close(
-            scores[pooling][0], torch.stack([pooling.score(state).sum() for state in expected]), rtol=1e-6, atol=1e-5
-        )
+        expected = [pooling.pool(document.T.double()) for document in documents]
+        sums = torch.stack([pooling.score(state).sum() for state in expected])
+        torch.testing.assert_close(scores[pooling][0].double(), sums, rtol=1e-6, atol=1e-5)
         for name, value in vars(states[pooling]).items():
             if value is not None:
                 reference = torch.stack([getattr(state, name) for state in expected], 0 if name == "n" else 1)
                 exact = name in ("argmax", "maximum", "values", "n")
-                torch.testing.assert_close(value, reference, rtol=0 if exact else 1e-6, atol=0 if exact else 1e-6)
+                torch.testing.assert_close(value.to(reference.dtype), reference, rtol=0 if exact else 1e-6, atol=0 if exact else 1e-5)
 
 
 def test_long_sums_keep_fp32_precision():

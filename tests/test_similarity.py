@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partialmethod
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from lidiag.fused import FusedPass
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import Hybrid, MaxSim, Mean, Single, Softmax, TopK
 from lidiag.similarity import Needs, Tiling, similarity_pass
+from lidiag.triton_pass import TritonPass
+from tests.gpu import triton_device
 
 POOLINGS = (MaxSim(), MaxSim(argmax=True), TopK(4), TopK(11), Softmax(0.1), Softmax(1), Mean())
 PREFIXES = (1, 6, 16)
@@ -60,11 +64,16 @@ def all_scores(blocks, scoring, prefix=None):
     return torch.cat([(block if prefix is None else block.prefixes[prefix]).scores(scoring) for block in blocks])
 
 
-@pytest.fixture(params=["fused", "eager"])
+@pytest.fixture(params=["fused", "eager", "triton"])
 def engine(request, monkeypatch):
-    """Both ways to make a pass: compiled kernels, and plain torch as on other devices."""
+    """Every way to make a pass: compiled kernels, plain torch as on other devices, and the kernel for a GPU."""
     if request.param == "eager":
         monkeypatch.setattr(FusedPass, "knows", lambda _: False)
+    elif request.param == "triton":
+        if triton_device() == "cpu" and request.node.callspec.params.get("tiling"):
+            pytest.skip("many small blocks take minutes in Triton's interpreter; tests/test_triton_pass.py has a few")
+        here = type("Here", (TritonPass,), {"__init__": partialmethod(TritonPass.__init__, device=triton_device())})
+        monkeypatch.setattr("lidiag.similarity.FusedPass", here)
 
 
 SMALL = Tiling(query_tokens=9, document_tokens=32)  # several blocks on both sides, and a document longer than a block
