@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from lidiag import catalog
 from lidiag.errors import LidiagError
@@ -95,7 +96,16 @@ def test_every_document_keeps_a_vector_and_the_first_of_equals():
     assert uses.drawn(documents, 0.01, np.random.default_rng(0)).lengths.tolist() == [1, 1, 0]
 
 
-def test_nearest_counts_equal_a_plain_sort():
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(1, 20))
+def test_rarefaction_is_the_hypergeometric_laws(wins, sample):
+    misses = hypergeom.pmf(0, 12, wins, min(sample, 12))
+    assert uses.rarefied(np.array(wins), 12, sample) == pytest.approx((1 - misses).mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("tokens", "most"), [(512, 2**15), (7, 64), (30, 500), (1, 4)])
+def test_nearest_counts_equal_a_plain_sort(monkeypatch, tokens, most):
+    monkeypatch.setattr(uses, "_QUERY_TOKENS", tokens)
+    monkeypatch.setattr(uses, "_VECTORS", most)
     generator = torch.Generator().manual_seed(0)
     queries, vectors = gaussian(generator, 30, 8), gaussian(generator, 500, 8)
     owner = np.arange(30) % 3
@@ -104,6 +114,10 @@ def test_nearest_counts_equal_a_plain_sort():
     for group in range(3):
         by_hand = np.bincount(order[torch.from_numpy(owner == group)].flatten().numpy(), minlength=500)
         assert counts[group].tolist() == by_hand.tolist()
+
+
+def test_of_fewer_vectors_than_ten_all_are_near():
+    assert uses.nearest_counts(torch.eye(4)[:3], torch.eye(4), np.array([0, 0, 2]), 3).tolist() == [[2] * 4, [0] * 4, [1] * 4]
 
 
 def test_too_few_queries_are_a_reason_to_skip():
