@@ -9,7 +9,7 @@ from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
 
 
 def weights(pooling: Pooling, similarities: Tensor) -> Tensor:
-    """Return d phi_i / d s_ij (tokens, m) of a pair's similarities (tokens, m); m must be at least 1.
+    """Return d phi_i / d s_ij (..., tokens, m) of pairs' similarities (..., tokens, m); m must be at least 1.
 
     MaxSim: 1 for the maximum (the first one on ties). TopK: 1 / min(k, m) for each of the k largest. Softmax, with weights
     w_j: w_j (1 + (s_j - phi) / t). Mean: 1 / m. Source: derivatives of the poolings of arXiv 2604.05253; ours.

@@ -51,6 +51,14 @@ def test_a_common_rise_of_all_similarities_raises_phi_as_much(pooling):
     torch.testing.assert_close(rows.sum(1), torch.ones(7, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("pooling", POOLINGS, ids=repr)
+def test_the_weights_of_many_pairs_are_those_of_each(pooling):
+    pairs = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(weights(pooling, pairs), torch.stack([weights(pooling, pair) for pair in pairs]))
+    wide = pairs[:, :2]
+    torch.testing.assert_close(weights(pooling, wide), torch.stack([weights(pooling, pair) for pair in wide]))
+
+
 def test_one_winner_of_four_by_hand():
     # Both query tokens choose vector 0, of 4: g = (|q1 + q2|, 0, 0, 0).
     query = unit([1, 0.1, 0, 0], [1, -0.1, 0, 0])
@@ -131,7 +139,14 @@ def test_every_measurement_has_its_formula():
     assert {m.name for m in found.measurements} == set(catalog.probe_class("gradient-gini").formulas)
 
 
-@pytest.mark.parametrize(("parameters", "message"), [({"poolings": ("single",)}, "no token similarities"), ({"draws": 0}, "draws = 0")])
+def test_one_draw_is_enough():
+    assert catalog.probe("gradient-gini", {"draws": 1})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [({"poolings": ("single",)}, "no token similarities"), ({"poolings": ()}, "at least one"), ({"draws": 0}, "draws = 0")],
+)
 def test_what_has_no_gradient_over_vectors_is_refused(parameters, message):
     with pytest.raises(LidiagError, match=message):
         catalog.probe("gradient-gini", parameters)
