@@ -1,4 +1,4 @@
-"""The pass in plain torch: any device, and any pooling. The reference for the fused one.
+"""The pass in plain torch: any device, and any pooling. The reference for the compiled ones.
 
 Documents go by in order of length, so that documents of one length are reduced by one call and nothing is ever padded.
 """

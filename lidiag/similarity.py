@@ -115,8 +115,8 @@ def similarity_pass(  # noqa: PLR0913 - each is a knob of the pass, named at eve
     """Yield blocks of queries, each pooled against all documents.
 
     Similarities are computed and accumulated in fp32. A query without tokens scores 0 with every document. `advance` is
-    told the number of query tokens finished. Compiled kernels do it on the processor (`FusedPass`) and, where Triton is
-    installed, on a GPU (`TritonPass`); what they do not know, and other devices, go by plain torch (`EagerPass`).
+    told the number of query tokens finished. Compiled kernels do it on the processor (`FusedPass`) and, where Triton can
+    start, on a GPU (`TritonPass`); what they do not know, and other devices, go by plain torch (`EagerPass`).
 
     Raises:
         ValueError: the two sides differ in dim, or a score over pooled vectors is asked of sides without them.
@@ -129,7 +129,7 @@ def similarity_pass(  # noqa: PLR0913 - each is a knob of the pass, named at eve
     if torch.device(device).type == "cpu" and FusedPass.knows(poolings):
         engine = FusedPass(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens)
     else:
-        on_gpu = torch.device(device).type == "cuda" and TritonPass.knows(poolings)
+        on_gpu = torch.device(device).type == "cuda" and TritonPass.knows(poolings) and TritonPass.starts(device)
         kind = TritonPass if on_gpu else EagerPass
         engine = kind(documents, poolings, needs.prefixes, keep=needs.tokens, document_tokens=tiling.document_tokens, device=device)
     nothing = None if documents.pooled is None else ~documents.pooled.any(1)

@@ -1,13 +1,16 @@
 """The pass on a GPU: similarities stay in registers, where plain torch writes each of them to memory and reads it again.
 
-The kernels of late-interaction-kernels 0.4.5 (PyPI) do not serve here: they give MaxSim's sums alone (no other pooling and no state of
-each token without a gradient), and 0, not minus infinity, for an empty document.
+The kernels of late-interaction-kernels 0.4.5 (PyPI) do not serve here: they round fp32 vectors to fp16, where 1e-5 is promised here,
+know MaxSim alone, give back no state of each token, and score an empty document 0, not minus infinity.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+import subprocess
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,6 +20,8 @@ from torch import Tensor
 from lidiag.layout import Layout, Part
 from lidiag.multivector import MultiVectors, blocks
 from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
+
+_log = logging.getLogger(__name__)
 
 LARGEST_K = 16  # more values than these fill a program's registers
 
@@ -53,6 +58,11 @@ class TritonPass:
         known = (type(p) in (MaxSim, Softmax, Mean) or (isinstance(p, TopK) and p.k <= LARGEST_K) for p in poolings)
         return find_spec("triton") is not None and all(known)
 
+    @staticmethod
+    def starts(device: str | torch.device) -> bool:
+        """Tell whether Triton can compile for the device and start there; where it cannot, a warning says why, once."""
+        return _starts(torch.device(device))
+
     @property
     def floats(self) -> tuple[int, int]:
         """Numbers written per query and document, and per query token and document."""
@@ -87,7 +97,7 @@ class TritonPass:
             self._launch(tokens, vectors, starts, ends, planes, positions)
         chosen = slice(first, first + len(starts))
         for row, pooling in {layout.row(pooling): pooling for pooling in self._poolings}.items():
-            values = pooling.score(layout.state(pooling, ends - starts, planes, planes))
+            values = pooling.score(layout.state(pooling, ends - starts, planes, planes))  # a score needs no positions
             scores = torch.segment_reduce(values.double(), "sum", lengths=lengths, axis=0)
             part.scores[row, :, chosen] = scores.float()
         if part.keep:
@@ -110,6 +120,20 @@ class TritonPass:
                 places=_power_of_two(k), slots=_power_of_two(temperatures), rows=ROWS, columns=COLUMNS, depth=DEPTH,
                 num_warps=8, enable_fp_fusion=True,
             )  # fmt: skip
+
+
+@cache
+def _starts(device: torch.device) -> bool:
+    from triton.errors import TritonError  # noqa: PLC0415  # pyright: ignore[reportMissingImports] - not every machine has it
+
+    one = MultiVectors.pack([torch.ones(1, 1)])
+    try:
+        TritonPass(one, (MaxSim(),), (), keep=False, document_tokens=1, device=device).pool(one.vectors, one.offsets)
+    # It needs a C compiler and Python's headers beside itself, and a GPU that it has not given up.
+    except (TritonError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        _log.warning("Similarities on %s are pooled by plain torch, slower, as Triton cannot start there: %s", device, error)
+        return False
+    return True
 
 
 def _power_of_two(n: int) -> int:

@@ -14,7 +14,7 @@ from lidiag import similarity
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Mean, Softmax, TopK
 from lidiag.similarity import Needs, similarity_pass
-from lidiag.triton_pass import COLUMNS, LARGEST_K, ROWS, TritonPass
+from lidiag.triton_pass import COLUMNS, LARGEST_K, ROWS, TritonPass, _starts
 from tests.gpu import triton_device
 
 POOLINGS = (MaxSim(argmax=True), MaxSim(), TopK(1), TopK(4), Softmax(0.02), Softmax(1), Mean())
@@ -133,8 +133,29 @@ def test_what_the_kernel_does_not_compute_it_does_not_claim_to_know(monkeypatch)
     assert not TritonPass.knows([MaxSim()])
 
 
-@pytest.mark.parametrize(("known", "chosen"), [(True, "TritonPass"), (False, "EagerPass")])
-def test_a_gpu_gets_the_kernel_where_it_knows_every_pooling_else_plain_torch(monkeypatch, known, chosen):
+@pytest.mark.parametrize("error", [RuntimeError("Failed to find C compiler"), subprocess.CalledProcessError(1, "gcc")], ids=repr)
+def test_where_triton_cannot_start_a_warning_says_why(monkeypatch, caplog, error):
+    device = triton_device()
+
+    def broken(*_):
+        raise error
+
+    _starts.cache_clear()
+    assert TritonPass.starts(device)
+    assert not caplog.records
+    _starts.cache_clear()
+    monkeypatch.setattr(TritonPass, "_launch", broken)
+    assert not TritonPass.starts(device)
+    assert not TritonPass.starts(device)
+    (record,) = caplog.records
+    assert str(error) in record.getMessage()
+    _starts.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("known", "starts", "chosen"), [(True, True, "TritonPass"), (False, True, "EagerPass"), (True, False, "EagerPass")]
+)
+def test_a_gpu_gets_the_kernel_where_it_starts_and_knows_every_pooling_else_plain_torch(monkeypatch, known, starts, chosen):
     class ChosenError(Exception):
         pass
 
@@ -146,7 +167,7 @@ def test_a_gpu_gets_the_kernel_where_it_knows_every_pooling_else_plain_torch(mon
 
     for name in ("TritonPass", "EagerPass"):
         monkeypatch.setattr(similarity, name, refuse(name))
-    similarity.TritonPass.knows = lambda _: known
+    similarity.TritonPass.knows, similarity.TritonPass.starts = lambda _: known, lambda _: starts
     with pytest.raises(ChosenError, match=f"{chosen} on cuda:0"):
         next(similarity_pass(unit_rows([1], 2), unit_rows([1], 2), Needs((MaxSim(),)), device="cuda:0"))
 
@@ -163,12 +184,12 @@ options = {"k": 4, "temperatures": 2, "mean": True, "argmax": True, "places": 4,
 constants = options | {"rows": ROWS, "columns": COLUMNS, "depth": DEPTH}
 source = triton.compiler.ASTSource(pool, pointers | sizes | dict.fromkeys(constants, "constexpr"), constants)
 compiled = triton.compile(source, GPUTarget("cuda", 80, 32), {"num_warps": 8, "enable_fp_fusion": True})
-print(len(compiled.asm["cubin"]) > 0)
+print(len(compiled.asm["cubin"]) > 0, "fma.rn.f32" in compiled.asm["ptx"], "tf32" in compiled.asm["ptx"])
 """
 
 
-def test_the_kernel_compiles_for_a_gpu_that_need_not_be_there(tmp_path):
+def test_the_kernel_compiles_to_full_fp32_for_a_gpu_that_need_not_be_there(tmp_path):
     triton_device()
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout.strip() == "True", done.stderr
+    assert done.stdout.split() == ["True", "True", "False"], done.stderr
