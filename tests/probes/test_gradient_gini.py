@@ -8,6 +8,7 @@ from lidiag import catalog, stats
 from lidiag.errors import LidiagError
 from lidiag.pooling import MaxSim, Mean, Softmax, TopK
 from lidiag.probes._gradients import document_gradients, on_tangent, weights
+from lidiag.probes.gradient_gini import _against_chance
 from tests.probes.toy import gaussian, measure, toy_bench, unit
 
 POOLINGS = [MaxSim(), TopK(1), TopK(4), TopK(40), Softmax(0.02), Softmax(0.1), Softmax(1), Mean()]
@@ -117,6 +118,34 @@ def test_one_vector_has_no_choice_so_no_excess():
     found = gini([AXES[:2]], [AXES[:1]], {0: {0: 1}})
     assert value(found, "gini") == 0
     assert any(f.name == "gini_excess" and "was not measured" in f.text for f in found.findings)
+
+
+def test_all_on_one_vector_is_all_the_excess_there_is_and_chance_is_none():
+    tokens = gaussian(torch.Generator().manual_seed(0), 5, 8)
+    null = _against_chance(0.5, tokens, 4, 30, np.random.default_rng(0))["gini_null"]
+    for gini_paper, excess in ((1 - 1 / 4, 1), (null, 0), ((3 / 4 + null) / 2, 0.5)):
+        found = _against_chance(gini_paper, tokens, 4, 30, np.random.default_rng(0))
+        assert found == {"gini_null": null, "gini_excess": pytest.approx(excess)}
+
+
+@pytest.mark.parametrize(("count", "correlation"), [(1, None), (2, 1), (5, 2)])
+def test_what_is_said_holds_the_interval_and_how_the_gini_goes_with_the_lengths(count, correlation):
+    generator = torch.Generator().manual_seed(6)
+    queries = [gaussian(generator, 2 + q, 8) for q in range(count)]
+    documents = [torch.empty(0, 8), *(gaussian(generator, 9 + 5 * (q * q % 4), 8) for q in range(count))]
+    found = gini([queries[0], *queries], documents, {0: {0: 1}} | {q + 1: {q + 1: 1} for q in range(count)})
+    (said,) = [finding for finding in found.findings if finding.name == "concentration"]
+    values = np.array(next(held.values for held in found.per_query if held.name == "gini_paper")[1:])
+    ratios = np.array([len(query) / len(document) for query, document in zip(queries, documents[1:], strict=True)])
+    excess = found.get("gini_excess", {"pooling": "maxsim"})
+    if correlation is None:
+        assert said.data["correlation_with_tokens_over_vectors"] is None
+        assert f"takes {excess.value:.3f}: cannot tell" in said.text
+        return
+    expected = np.corrcoef(ratios, values)[0, 1]
+    assert said.data["correlation_with_tokens_over_vectors"] == pytest.approx(expected)
+    assert abs(expected) == pytest.approx(1) if correlation == 1 else abs(expected) < 0.999
+    assert f"takes {excess.value:.3f} ({excess.low:.3f} to {excess.high:.3f}): " in said.text
 
 
 def test_the_null_is_seeded():

@@ -57,11 +57,26 @@ def test_every_effect_is_a_mean_and_what_is_left_a_ratio():
 def test_what_no_query_has_is_said():
     outcome = sweep({}, before=(0.0, 0.0))
     outcome.effects[..., EFFECTS.index("takeover@10")] = np.nan
-    outcome.add_measurements()
+    told(outcome)
     names = {m.name for m in outcome.found.measurements}
     assert names == {"hijack_rate", "hijack_gain", "outbid_rate"}
     assert all("outside its first ten" in finding.text for finding in said(outcome.found, "takeover@10"))
     assert all("nothing to lose" in finding.text for finding in said(outcome.found, "recall_retained"))
+
+
+def test_a_little_recall_is_enough_to_lose_some():
+    found = told(sweep({("targeted", 100): 0.05}, before=(0.1, 0.05)))
+    assert found.get("recall_retained", at("targeted")).value == pytest.approx(0.5)
+
+
+def test_one_pooling_that_finds_nothing_silences_no_other():
+    outcome = sweep({("targeted", 100): 0.5}, poolings=("mean", "maxsim"), kinds=("targeted", "passage"))
+    outcome.before[:, 0] = 0
+    assert [finding.data["pooling"] for finding in said(told(outcome), "targeting")] == ["maxsim"]
+
+
+def test_one_kind_at_one_k_is_a_sweep():
+    assert said(told(sweep({}, kinds=("targeted",), k=(5,))), "trade")[0].data["k"] == 5
 
 
 @pytest.mark.parametrize(("k", "reference"), [((1, 100, 300), 100), ((1, 10), 10), ((5, 2), 5)])

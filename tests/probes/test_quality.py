@@ -14,7 +14,8 @@ from tests.probes.toy import gaussian, toy_bench
 
 @settings(max_examples=60, deadline=None)
 @given(
-    scores=st.lists(st.sampled_from([-math.inf, -2.5, -1e-30, -0.0, 0.0, 0.25, 0.5, 3.0]), min_size=1, max_size=30), seed=st.integers(0, 9)
+    scores=st.lists(st.sampled_from([-math.inf, -2.5, -1e-30, -0.0, 0.0, 0.25, 0.5, 0.5 + 2**-24, 3.0]), min_size=1, max_size=30),
+    seed=st.integers(0, 9),
 )
 def test_the_order_is_by_score_and_then_by_falling_id(scores, seed):
     ids = [str(i) for i in torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed)).tolist()]
@@ -34,6 +35,18 @@ def test_recall_and_ndcg_of_many_rankings_are_ir_measures_figures():
         peer = ir_measures.calc_aggregate([ir_measures.nDCG @ 10, ir_measures.R @ 10], qrels, ranking)
         assert ndcg == pytest.approx(peer[ir_measures.nDCG @ 10], abs=1e-6)
         assert recall == pytest.approx(peer[ir_measures.R @ 10], abs=1e-6)
+
+
+def test_floats_that_are_next_to_each_other_are_told_apart():
+    up = 0.5 + 2**-24
+    assert Order([str(i) for i in range(6)]).first(torch.tensor([up, 0.5, -0.5, -up, 0.5, up])).tolist() == [5, 0, 4, 1, 2, 3]
+
+
+def test_rankings_in_any_layout_have_the_same_figures():
+    bench = toy_bench([torch.eye(1)], [torch.eye(1)] * 20, {0: {1: 2, 4: 1, 7: 3}})
+    judgements, first = Judgements.of(bench, 0), torch.rand(3, 4, 20, generator=torch.Generator().manual_seed(0)).argsort(-1)[..., :10]
+    for figure in (judgements.recall, judgements.ndcg):
+        assert figure(first).tolist() == [[figure(ranking).item() for ranking in row] for row in first]
 
 
 def test_recall_is_over_ten_where_more_documents_are_relevant_than_ten_places_hold():
