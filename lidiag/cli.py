@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -50,6 +50,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of every draw.", min=0)] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; default: the best there is.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16: how the model computes.")] = "float32",
+    store: Annotated[str, typer.Option(help="float32 or float16: how token vectors are kept.")] = "float32",
     batch_size: Annotated[int, typer.Option(help="Items encoded at once; halved where memory runs out.", min=1)] = 32,
     limit: Annotated[int | None, typer.Option(help="Use this many queries only: a first look.", min=1)] = None,
     offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
@@ -90,6 +91,7 @@ def run(
         seed=seed,
         device=checked_device(device) if device else best_device(),
         dtype=_dtype(dtype),
+        store=_store(store),
         batch_size=batch_size,
         limit=limit,
         offline=offline,
@@ -527,6 +529,12 @@ def _dtype(name: str) -> str:
     if name not in known:
         raise unknown("dtype", name, known, "`lidiag run --help`")
     return name
+
+
+def _store(name: str) -> Literal["float32", "float16"]:
+    if name == "float32" or name == "float16":  # noqa: PLR1714 - tells the types apart
+        return name
+    raise unknown("type of the store", name, ("float32", "float16"), "`lidiag run --help`")
 
 
 def _suites() -> dict[str, Any]:

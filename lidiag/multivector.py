@@ -23,6 +23,8 @@ from lidiag.errors import LidiagError
 class MultiVectors:
     """`vectors` (total_tokens, dim) and `offsets` (n + 1,): item i owns rows offsets[i]:offsets[i + 1]; items may be empty.
 
+    `vectors` may be of 16 bits, as stored; items are handed out, selected and multiplied in fp32.
+
     `pooled` (n, dim') holds each item's single vector where the model has one; `cut` (n,) says which items the model
     cut at its maximum length, where that is known.
     """
@@ -73,18 +75,18 @@ class MultiVectors:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return item `index` as a view (n_i, dim); a negative index counts from the end.
+        """Return item `index` (n_i, dim) in fp32, a view where it is stored so; a negative index counts from the end.
 
         Raises:
             IndexError: there is no such item.
         """
         index = range(len(self))[index]
-        return self.vectors[self.offsets[index] : self.offsets[index + 1]]
+        return self.vectors[self.offsets[index] : self.offsets[index + 1]].float()
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield the items as views."""
+        """Yield the items in fp32, as views where they are stored so."""
         for start, end in pairwise(self.offsets.tolist()):
-            yield self.vectors[start:end]
+            yield self.vectors[start:end].float()
 
     @property
     def dim(self) -> int:
@@ -97,11 +99,11 @@ class MultiVectors:
         return self.offsets.diff()
 
     def select(self, index: Sequence[int] | Tensor) -> MultiVectors:
-        """Copy the items at `index`, in that order."""
+        """Copy the items at `index`, in that order, in fp32."""
         index = torch.as_tensor(index, dtype=torch.int64)
         bounds = self.offsets.tolist()
-        rows = [self.vectors[bounds[i] : bounds[i + 1]] for i in index.tolist()]
-        vectors = torch.cat(rows) if rows else self.vectors[:0]
+        rows = [self.vectors[bounds[i] : bounds[i + 1]].float() for i in index.tolist()]
+        vectors = torch.cat(rows) if rows else self.vectors[:0].float()
         pooled = None if self.pooled is None else self.pooled[index]
         cut = None if self.cut is None else self.cut[index]
         return MultiVectors(vectors, _offsets(self.lengths[index]), pooled, cut)

@@ -12,8 +12,10 @@ from torch import Tensor
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
 
 
-def write(path: Path, lengths: Tensor, dim: int, items: Iterable[Tensor], small: dict[str, Tensor]) -> None:
-    """Write what `MultiVectors.load` reads: `items` are the (lengths[i], dim) fp32 tensors in order, `small` the other tensors.
+def write(  # noqa: PLR0913, PLR0917 - what a file holds
+    path: Path, lengths: Tensor, dim: int, items: Iterable[Tensor], small: dict[str, Tensor], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write what `MultiVectors.load` reads: `items` are the (lengths[i], dim) tensors in order, kept as `dtype`, `small` the other tensors.
 
     The layout is that of safetensors: the header's size in 8 bytes, the header as JSON, the tensors one after another.
     """
@@ -25,7 +27,7 @@ def write(path: Path, lengths: Tensor, dim: int, items: Iterable[Tensor], small:
     for name, tensor in small.items():
         header[name] = _entry(tensor.dtype, list(tensor.shape), end, tensor.nbytes)
         end += tensor.nbytes
-    header["vectors"] = _entry(torch.float32, [tokens, dim], end, tokens * dim * 4)
+    header["vectors"] = _entry(dtype, [tokens, dim], end, tokens * dim * dtype.itemsize)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
@@ -33,7 +35,7 @@ def write(path: Path, lengths: Tensor, dim: int, items: Iterable[Tensor], small:
         for tensor in small.values():
             file.write(_bytes(tensor))
         for item in items:
-            file.write(_bytes(item.float()))
+            file.write(_bytes(item.to(dtype)))
 
 
 def _entry(dtype: torch.dtype, shape: list[int], start: int, size: int) -> dict[str, object]:

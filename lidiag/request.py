@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lidiag.errors import LidiagError
 
@@ -58,6 +59,7 @@ class Request:
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
+    store: Literal["float32", "float16"] = "float32"
     batch_size: int = 32
     limit: int | None = None
     offline: bool = False

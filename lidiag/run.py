@@ -112,9 +112,11 @@ def _prepared(request: Request, watch: Watch) -> tuple[_Work, Report | None]:
     stages.done("load model")
     datasets = collections.load(suites, adapter, request, watch)
     stages.done("load data")
-    store = Store(default_root(), request.shard)
+    store = Store(default_root(), request.store, request.shard)
     environment = machine.environment(
-        adapter.card, request.device, {"batch_size": request.batch_size, **dataclasses.asdict(Tiling.on(request.device)), "notes": []}
+        adapter.card,
+        request.device,
+        {"batch_size": request.batch_size, "store": request.store, **dataclasses.asdict(Tiling.on(request.device)), "notes": []},
     )
     plan = _plan(suites, probes, adapter, datasets, request, environment)
     there = _own_report(request, adapter, plan.used)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -30,6 +30,7 @@ from lidiag.multivector import MultiVectors
 from lidiag.request import WHOLE, Shard
 
 Item = TypeVar("Item")
+Dtype = Literal["float32", "float16"]
 Encode = Callable[[Sequence[Item]], MultiVectors]
 
 # A model that promises unit rows keeps them within this; bfloat16 has 8 bits of mantissa.
@@ -51,10 +52,11 @@ class Job(Generic[Item]):
     batch_size: int
     device: str
 
-    def key(self) -> str:
-        """Return the SHA-256 of all that the vectors depend on."""
+    def key(self, dtype: Dtype) -> str:
+        """Return the SHA-256 of all that the vectors depend on, kept as `dtype`."""
         who = self.card.model_dump(mode="json", exclude={"reason", "randomly_initialised", "attention"})
         settings = {"card": who, "side": self.side, "batch_size": self.batch_size, "device": self.device.split(":")[0]}
+        settings |= {} if dtype == "float32" else {"store": dtype}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for item in self.digests:
             digest.update(item.encode())
@@ -70,6 +72,7 @@ class Store:
     """
 
     root: Path
+    dtype: Dtype = "float32"  # of token vectors in the file of a finished set
     shard: Shard = WHOLE  # the parts of a set that are encoded first, where several processes share the work
     encoded: int = 0
     notes: list[str] = field(default_factory=list)
@@ -85,8 +88,8 @@ class Store:
         """
         if not job.items:
             raise LidiagError(f"There is nothing to encode on the {job.side} side.", "Check the collection.")
-        folder = self.root / "vectors" / job.key()[:2]
-        whole = folder / f"{job.key()}.safetensors"
+        key = job.key(self.dtype)
+        whole = self.root / "vectors" / key[:2] / f"{key}.safetensors"
         vectors = self._open(whole)
         if vectors is None:
             vectors = self._assemble(job, whole, advance)
@@ -153,9 +156,18 @@ class Store:
             columns = [getattr(part, name) for part in parts]
             if all(column is not None for column in columns):
                 small[name] = torch.stack([getattr(part, name)[row] for part, row in chosen])
-        items = (part[row] for part, row in chosen)
-        write_atomically(whole, lambda path: packed.write(path, lengths, parts[0].dim, items, small))
+        items = (self._in_range(part[row], job.names[i], job) for i, (part, row) in enumerate(chosen))
+        dtype = torch.float16 if self.dtype == "float16" else torch.float32
+        write_atomically(whole, lambda path: packed.write(path, lengths, parts[0].dim, items, small, dtype))
         self._seal(whole, len(chosen), job.card, job.side, notes)
+
+    def _in_range(self, item: torch.Tensor, name: str, job: Job[Item]) -> torch.Tensor:
+        if self.dtype == "float16" and len(item) and float(item.abs().max()) > torch.finfo(torch.float16).max:
+            raise LidiagError(
+                f"{job.card.name} gives {float(item.abs().max()):.4g} in a token vector of the {job.side} {name!r}, beyond what 16 bits hold.",
+                "Keep its vectors with --store float32.",
+            )
+        return item
 
     def _encode_shard(self, job: Job[Item], chosen: Sequence[int], advance: Callable[[int], None]) -> MultiVectors:
         parts: list[MultiVectors] = []

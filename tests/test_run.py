@@ -119,3 +119,13 @@ def test_only_what_is_asked_for_is_imported():
 
     code = "import sys; from lidiag import catalog; catalog.members('builtin:facts'); print('lidiag.datasets.mteb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_a_run_says_how_vectors_were_kept_and_16_bits_do_not_move_the_quality(tmp_path, request_of):
+    reports = [
+        run.run(request_of("builtin:facts", limit=20, store=store, out=tmp_path / store), Silent()) for store in ("float32", "float16")
+    ]
+    assert [report.environment.plan["store"] for report in reports] == ["float32", "float16"]
+    exact, rounded = (next(m.value for m in report.results[0].measurements if m.name == "nDCG@10") for report in reports)
+    assert exact > 0.5
+    assert abs(exact - rounded) < 0.005

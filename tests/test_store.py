@@ -5,9 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lidiag import catalog
+from lidiag.adapter import LoadOptions
 from lidiag.card import ModelCard
+from lidiag.dataset import DataOptions
+from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
 from lidiag.multivector import MultiVectors
+from lidiag.pooling import MaxSim
+from lidiag.similarity import Needs, similarity_pass
 from lidiag.store import Job, Store, check
 
 CARD = ModelCard(
@@ -181,3 +187,48 @@ def test_a_packed_file_is_a_safetensors_file_like_any_other(tmp_path):
     tensors = load_file(file)
     assert torch.equal(tensors["vectors"], torch.cat([Model().one(text) for text in TEXTS]))
     assert tensors["offsets"].tolist() == [0, 3, 3, 4, 7, 9, 13, 14]
+
+
+def test_a_store_of_16_bits_halves_the_file_and_rounds_every_number_to_11_bits(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(400, 4, generator=generator), dim=1)
+
+    def encode(texts):
+        return MultiVectors.pack([rows[:100] if text == "first" else rows[100:] for text in texts])
+
+    made = job(["first", "second"], encode)
+    whole, half = Store(tmp_path).fetch(made), Store(tmp_path, "float16").fetch(made)
+    files = sorted(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
+    assert files[1] - files[0] == pytest.approx(400 * 4 * 2, abs=16)
+    assert half.vectors.dtype == torch.float16
+    assert half[0].dtype == half.select([1]).vectors.dtype == torch.float32
+    # Below 2^-14 numbers of 16 bits are 2^-24 apart, above it neighbours differ by 2^-10 of themselves at most.
+    assert bool(((half[1] - whole[1]).abs() <= whole[1].abs() * 2**-11 + 2**-25).all())
+    assert float((half.vectors.float().norm(dim=1) - 1).abs().max()) < 1e-3
+
+
+def test_a_store_of_16_bits_refuses_what_16_bits_do_not_hold(tmp_path):
+    def encode(texts):
+        return MultiVectors.pack([torch.full((1, 4), 1e5 if text == "huge" else 1.0) for text in texts])
+
+    card = CARD.model_copy(update={"unit_rows": False})
+    with pytest.raises(LidiagError, match="1e\\+05 in a token vector of the document 'huge'"):
+        Store(tmp_path, "float16").fetch(job(["small", "huge"], encode, card=card))
+    assert Store(tmp_path).fetch(job(["small", "huge"], encode, card=card)).vectors.max() == 1e5
+
+
+def test_16_bits_change_a_score_by_their_rounding_at_most_and_swap_near_ties_only(tmp_path):
+    adapter, facts = catalog.model("builtin:lexical", LoadOptions()), catalog.dataset("builtin:facts", DataOptions())
+    scores, encoded = [], None
+    for dtype in ("float32", "float16"):
+        encoder = Encoder(adapter, Store(tmp_path, dtype), 32, "cpu")
+        encoded = encoder.queries([query.text for query in facts.queries[:20]])
+        (block,) = similarity_pass(encoded, encoder.documents(facts.documents[:200]), Needs((MaxSim(),)))
+        scores.append(block.scores(MaxSim()))
+    exact, rounded = scores
+    # Both rows are unit and each number is off by 2^-11 of itself: a similarity by 2^-10, a score by that per query token.
+    bound = encoded.lengths.unsqueeze(1) * (2**-10 + 2**-20)
+    assert float((exact - rounded).abs().max()) > 0
+    assert bool(((exact - rounded).abs() <= bound).all())
+    apart, after = (each.unsqueeze(2) - each.unsqueeze(1) for each in scores)
+    assert bool((apart.abs() <= 2 * bound.unsqueeze(2))[apart * after < 0].all())
