@@ -1,5 +1,5 @@
 """`python -m lidiag`."""
 
-from lidiag.cli import main
+from lidiag.cli import command
 
-main()
+command()

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lidiag.report import Report
 
 INTERRUPTED, BROKEN, USER_MUST_ACT = 2, 3, 4
+_INTERRUPTED_BY_TYPER = 130  # what it makes of KeyboardInterrupt
 
 app = typer.Typer(
     name="lidiag",
@@ -99,12 +101,15 @@ def run(
         shard=Shard.parse(shard),
     )
     bars = Bars(console)
-    watch = bars if log_file is None else Log(log_file, bars)
-    if request.shard != WHOLE:
-        pieces = share(request, watch)
-        typer.echo(f"Share {request.shard} is done: {pieces} pieces are kept in {request.out}. When all are: lidiag merge {request.out}")
-        return
-    _answer(run_suites(request, watch), request.out, as_json=as_json)
+    with nullcontext(bars) if log_file is None else Log(log_file, bars) as watch:
+        if request.shard != WHOLE:
+            pieces = share(request, watch)
+            typer.echo(
+                f"Share {request.shard} is done: {pieces} pieces are kept in {request.out}. When all are: lidiag merge {request.out}"
+            )
+            return
+        report = run_suites(request, watch)
+    _answer(report, request.out, as_json=as_json)
 
 
 @app.command()
@@ -488,15 +493,25 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
         raise typer.Exit
 
 
+def command() -> None:
+    """Be the process of the command line: signals end it within seconds."""
+    interruption.watch(INTERRUPTED)
+    try:
+        main()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            interruption.leave(INTERRUPTED)
+        raise
+
+
 def main() -> None:
     """Run the command line and end with the designed exit code."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     # Threads that spin while they wait made a run on a busy machine 20 times slower; read by OpenMP when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    interruption.watch(INTERRUPTED)
     try:
         # Without standalone mode an Exit comes back as the code it carries.
-        code = app(standalone_mode=False)
+        code = _unless_interrupted(app(standalone_mode=False))
     except LidiagError as error:
         _say(str(error))
         raise SystemExit(USER_MUST_ACT) from None
@@ -512,6 +527,12 @@ def main() -> None:
         logging.getLogger(__name__).exception("lidiag itself broke; this is a bug worth reporting.")
         raise SystemExit(BROKEN) from None
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _unless_interrupted(code: Any) -> Any:
+    if code == _INTERRUPTED_BY_TYPER:
+        raise KeyboardInterrupt
+    return code
 
 
 def _is_usage_error(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from lidiag.errors import LidiagError
 from lidiag.watch import Advance, Watch
@@ -37,7 +37,19 @@ class Log:
         self._path = path
         self._inner = inner
         self._began = time.monotonic()
-        logging.getLogger().addHandler(_Records(self))
+        self._records = _Records(self)
+        logging.getLogger().addHandler(self._records)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Note what ended it, if something did, and close the file."""
+        logging.getLogger().removeHandler(self._records)
+        if kind is not None:
+            self._write("stopped", {"by": kind.__name__, "text": str(error)})
+        self._file.close()
 
     @contextmanager
     def stage(self, name: str, total: int) -> Generator[Advance]:

@@ -54,7 +54,7 @@ def _one(found: Sequence[Plan], out: Path) -> Plan:
 def _difference(one: Plan, other: Plan) -> str:
     """Say in what two plans differ first."""
     a, b = one.model_dump(mode="json"), other.model_dump(mode="json")
-    name = next(key for key in a if a[key] != b[key])
+    name = next(key for key in ("seed", "limit", *a) if a[key] != b[key])
     if isinstance(a[name], dict):
         inner = next(key for key in a[name] if a[name][key] != b[name].get(key))
         return f"{name} {inner} is {str(a[name][inner])[:100]} in one and {str(b[name].get(inner))[:100]} in another"

@@ -1,5 +1,7 @@
 import dataclasses
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim
+from lidiag.request import Shard
 from lidiag.similarity import Needs, similarity_pass
 from lidiag.store import Job, Store, check
 
@@ -232,3 +235,65 @@ def test_16_bits_change_a_score_by_their_rounding_at_most_and_swap_near_ties_onl
     assert bool(((exact - rounded).abs() <= bound).all())
     apart, after = (each.unsqueeze(2) - each.unsqueeze(1) for each in scores)
     assert bool((apart.abs() <= 2 * bound.unsqueeze(2))[apart * after < 0].all())
+
+
+def test_what_was_halved_is_said_again_by_whoever_reads_the_vectors_later(tmp_path):
+    class Small(Model):
+        def __call__(self, texts):
+            if len(texts) > 1:
+                raise torch.OutOfMemoryError
+            return super().__call__(texts)
+
+    first, later = Store(tmp_path), Store(tmp_path)
+    first.fetch(job(TEXTS, Small()))
+    later.fetch(job(TEXTS, Model()))
+    assert later.encoded == 0
+    assert set(later.notes) == set(first.notes) == {"a batch of 2 document items did not fit into memory and was halved"}
+
+
+def test_memory_that_runs_out_on_the_processor_halves_a_batch_too_and_other_errors_are_not_swallowed(tmp_path):
+    class Small(Model):
+        says = "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."
+
+        def __call__(self, texts):
+            if len(texts) > 1:
+                raise RuntimeError(self.says)
+            return super().__call__(texts)
+
+    store = Store(tmp_path)
+    assert same(store.fetch(job(TEXTS, Small())), Store(tmp_path / "other").fetch(job(TEXTS, Model())))
+    assert store.notes
+    Small.says = "mat1 and mat2 shapes cannot be multiplied"
+    with pytest.raises(RuntimeError, match="shapes"):
+        Store(tmp_path / "third").fetch(job(TEXTS, Small()))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_damaged_set_is_encoded_again(tmp_path, suffix):
+    before = Store(tmp_path).fetch(job(TEXTS, Model()))
+    copy = MultiVectors(before.vectors.clone(), before.offsets.clone())
+    (path,) = tmp_path.rglob(f"*{suffix}")
+    path.write_bytes(path.read_bytes()[:-4])
+    store = Store(tmp_path)
+    assert same(store.fetch(job(TEXTS, Model())), copy)
+    assert store.encoded == len(set(TEXTS))
+    assert len(store.repairs) == 1
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_several_at_one_set_share_the_work_and_do_none_of_it_twice(tmp_path, workers):
+    texts = [f"{'abcd' * (i % 7)}{i}" for i in range(200)]
+    alone = Store(tmp_path / "alone").fetch(job(texts, Model()))
+    stores = [Store(tmp_path / "together", shard=Shard(number + 1, workers)) for number in range(workers)]
+
+    class Leisurely(Model):
+        def __call__(self, batch):
+            time.sleep(0.002)  # so that all of them have begun before the first has finished
+            return super().__call__(batch)
+
+    with ThreadPoolExecutor(workers) as pool:
+        found = list(pool.map(lambda store: store.fetch(job(texts, Leisurely())), stores))
+    assert all(same(vectors, alone) for vectors in found)
+    assert sum(store.encoded for store in stores) == len(texts)
+    assert sum(store.encoded > 0 for store in stores) > 1
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".lock", ".tmp", ".parts"}]
