@@ -167,9 +167,9 @@ def test_a_detectable_effect_is_detected_4_times_in_5():
     assert minimum_detectable_effect(draws[0] / draws[0].std(ddof=1)) == pytest.approx(2.8016 / np.sqrt(200), rel=1e-4)
 
 
-@pytest.mark.parametrize("units", [8, 40])
+@pytest.mark.parametrize("units", [5, 8, 40])
 def test_each_of_many_measurements_has_the_p_that_it_has_alone(units):
-    table = np.random.default_rng(6).normal(0.2, 1, (units, 5))
+    table = np.random.default_rng(6).normal(0.2, 1, (units, 40))
     found = many.sign_flip_ps(table, rng=rng())
     np.testing.assert_array_equal(found, [sign_flip_p(column, rng=rng()) for column in table.T])
     assert many.sign_flip_ps(np.zeros((units, 2)), rng=rng()).tolist() == [1, 1]
