@@ -1,0 +1,156 @@
+"""Diagnose collections of generated vectors from a thousand documents to a million, and fit the exponent of time in documents.
+
+    python tests/benchmarks/scaling.py --documents 1000 10000 100000 1000000
+
+Every size has a process of its own, in which one step after another is timed on the same bench: the vectors are mapped from a file,
+as a run has them. The exponent is the least-squares slope of log time on log documents, once over all sizes and once over the two
+largest, where what does not grow weighs least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn.functional import normalize
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from lidiag import battery, catalog, packed
+from lidiag.bench import Bench
+from lidiag.dataset import Dataset, Document, Query
+from lidiag.errors import LidiagError
+from lidiag.machine import peak_memory
+from lidiag.multivector import MultiVectors
+from lidiag.pooling import MaxSim
+from lidiag.similarity import Needs
+from lidiag.watch import Silent
+from tests.probes.toy import ToyAdapter
+
+SHORTEST, LONGEST, DIM, QUERIES, QUERY_TOKENS, RELEVANT = 8, 32, 32, 12, 8, 5
+PROBES = {
+    "retrieval": {},
+    "length-bias": {"longest_prefix": 16, "foreign": 8},
+    "length-sweep": {"texts": 0},
+    "distractor-hijacking": {"k": [0, 25, 100], "draws": 2, "echo": 0},
+    "similarity-tail": {},
+    "gradient-gini": {},
+}
+EXPONENT, LIMIT = 1.05, 4 * 2**30  # what is promised: time in documents, and resident bytes
+
+
+def main() -> int:
+    arguments = _arguments()
+    console = Console(width=140)
+    if arguments.measure:
+        sys.stdout.write(json.dumps(_measure(arguments.measure)))
+        return 0
+    found: list[dict[str, float]] = []
+    for documents in arguments.documents:
+        asked = [sys.executable, __file__, "--measure", str(documents)]
+        found.append(json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout))
+        console.print(f"{documents:,} documents: {found[-1]['all']:.1f} s, {found[-1]['memory'] / 2**30:.2f} GiB resident at most")
+    sizes = np.log(arguments.documents)
+    table = Table("step", *(f"{documents:,}" for documents in arguments.documents), "exponent", "of the two largest")
+    for step in (name for name in found[0] if name != "memory"):
+        seconds = [one[step] for one in found]
+        table.add_row(step, *(f"{value:.2f}" for value in seconds), *(f"{each:.2f}" for each in _exponents(sizes, seconds)))
+    console.print(table)
+    exponent = max(_exponents(sizes, [one["all"] for one in found]))
+    memory = max(one["memory"] for one in found)
+    console.print(f"exponent {exponent:.2f} (promised {EXPONENT:g}), {memory / 2**30:.2f} GiB (promised {LIMIT / 2**30:g})")
+    return 0 if exponent <= EXPONENT and memory <= LIMIT else 1
+
+
+def _exponents(sizes: np.ndarray, seconds: list[float]) -> tuple[float, float]:
+    return tuple(float(np.polyfit(sizes[-last:], np.log(seconds[-last:]), 1)[0]) for last in (len(sizes), 2))
+
+
+def _measure(documents: int) -> dict[str, float]:
+    """Return seconds by step, and the largest resident memory in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, path = Path(folder) / "small.safetensors", Path(folder) / "documents.safetensors"
+        _write(small, 200)
+        for name, parameters in PROBES.items():  # compiles what is compiled at its first use
+            _probe(name, parameters, _bench(MultiVectors.load(small)))
+        _write(path, documents)
+        seconds: dict[str, float] = {}
+        bench = _bench(MultiVectors.load(path))
+        _time(seconds, "fingerprint", lambda: bench.dataset.fingerprint)
+        _time(seconds, "bare pass", lambda: [None for _ in bench.compare(bench.queries, bench.documents, Needs((MaxSim(),)))])
+        for name, parameters in PROBES.items():
+            _time(seconds, name, lambda name=name, parameters=parameters: _probe(name, parameters, bench))
+        return seconds | {"all": sum(seconds.values()), "memory": peak_memory()}
+
+
+def _time(seconds: dict[str, float], step: str, way: Callable[[], object]) -> None:
+    began = time.perf_counter()
+    way()
+    seconds[step] = time.perf_counter() - began
+
+
+def _probe(name: str, parameters: dict[str, object], bench: Bench) -> None:
+    (outcome,) = battery.measure([catalog.probe(name, parameters)], bench, Silent())
+    if outcome.status != "passed":
+        raise LidiagError(f"{name} is {outcome.status}: {outcome.reason}.", "Mend it.")
+
+
+def _queries() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [normalize(torch.randn(QUERY_TOKENS, DIM, generator=generator), dim=1) for _ in range(QUERIES)]
+
+
+def _write(path: Path, documents: int) -> None:
+    """Write random unit rows; the first documents hold noisy copies of the tokens of the query that they are relevant to."""
+    rng, generator, queries = np.random.default_rng(0), torch.Generator().manual_seed(1), _queries()
+    lengths = rng.integers(SHORTEST, LONGEST + 1, documents)
+
+    def items() -> Iterator[Tensor]:
+        for number, length in enumerate(lengths.tolist()):
+            rows = torch.randn(length, DIM, generator=generator)
+            if number < QUERIES * RELEVANT:
+                rows[:QUERY_TOKENS] = rows[:QUERY_TOKENS] * 0.1 + queries[number // RELEVANT]
+            yield normalize(rows, dim=1)
+
+    packed.write(path, torch.from_numpy(lengths), DIM, items(), {})
+
+
+def _bench(documents: MultiVectors) -> Bench:
+    dataset = Dataset(
+        name="generated",
+        queries=[Query(f"q{q}", f"query {q}") for q in range(QUERIES)],
+        documents=[Document(f"d{d}", f"document {d}") for d in range(len(documents))],
+        relevance={f"q{q}": {f"d{q * RELEVANT + i}": 1 for i in range(RELEVANT)} for q in range(QUERIES)},
+    )
+    adapter = ToyAdapter(lambda text: normalize(torch.randn(QUERY_TOKENS, DIM, generator=torch.Generator().manual_seed(len(text))), dim=1))
+    return Bench(
+        dataset=dataset,
+        adapter=adapter,
+        query_ids=[query.id for query in dataset.queries],
+        queries=MultiVectors.pack(_queries()),
+        documents=documents,
+        encode_documents=adapter.documents,
+        encode_queries=adapter.queries,
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--measure", type=int, metavar="DOCUMENTS", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
