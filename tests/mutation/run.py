@@ -66,11 +66,14 @@ def main() -> int:
     parser.add_argument("--survivors", action="store_true", help="where a module is unchanged, take over what was killed before")
     parser.add_argument("--page", action="store_true", help="write docs/mutation.md of all results kept")
     given = parser.parse_args()
+    chosen = list(_chosen(given.modules))
+    if not chosen:
+        parser.error(f"no module of modules.toml has a path that holds {' or '.join(given.modules)}")
     reasons = _reasons()
     forks.prepare()
     with tempfile.TemporaryDirectory(prefix="lidiag-mutants-") as folder:
         tree = forks.copy_tree(ROOT, Path(folder))
-        for group, path, tests in _chosen(given.modules):
+        for group, path, tests in chosen:
             before = _read(given.results).get(path) if given.survivors else None
             source = (tree / path).read_text(encoding="utf-8")
             every = mutants(source)
