@@ -9,6 +9,7 @@ from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.probes._tail import Pool, pools, seen
 from lidiag.probes._within import best_weight, centred, folds, held_out_auc, resampled_means
+from lidiag.probes.similarity_tail import _add_weight, _say_verdict
 from tests.probes.toy import gaussian, measure, toy_bench, unit
 
 AXIS = unit([1, 0, 0])
@@ -63,7 +64,11 @@ def test_a_tail_that_carries_none_adds_nothing():
     found = measured(planted(lambda relevant, noise: 0.8 + 0.1 * relevant + 0.005 * noise, lambda _, noise, __: 0.4 + 0.05 * noise))
     assert found.get("rank_auc", {"rank": "1"}).value == 1
     assert found.get("tail_gain", {}).value == pytest.approx(0, abs=1e-3)
-    assert found.get("topk_ndcg", {"k": 1}).value == 1
+    best = found.get("topk_ndcg", {"k": 1})
+    assert (best.value, best.high) == (1, 1)
+    assert best.low > 0.8  # a share, so that 30 of 30 have an interval, too
+    # rank 1 alone is as good as any weight of the tail, so the weight is 0
+    assert (found.get("tail_weight", {}).value, found.get("tail_weight_gain", {}).value) == (0, 0)
 
 
 def test_a_tail_that_carries_none_beside_a_noisy_first_rank_is_within_chance():
@@ -149,7 +154,7 @@ def test_a_pool_is_mixed_where_there_is_something_to_tell_apart(relevant, mixed)
 def test_relevant_documents_outside_the_pools_are_said():
     bench = planted(lambda relevant, noise: 0.8 + 0.1 * relevant + 0.01 * noise, lambda _, noise, __: 0.4 + 0.1 * noise)
     whole, half = (next(f for f in measured(bench, pool=pool).findings if f.name == "pools") for pool in (1200, 20))
-    assert whole.data["outside"] == 0
+    assert whole.data == {"relevant": 90, "outside": 0, "queries_without": 0}
     # By the mean of mostly noise, about half of the 90 relevant documents lie in the better half.
     assert half.data["outside"] == pytest.approx(45, abs=20)
 
@@ -186,15 +191,94 @@ def test_whole_groups_are_resampled():
     assert set(np.unique(means).tolist()) == {1.0, 3.0, 5.0}
 
 
+def test_a_signal_at_ranks_2_to_4_alone_is_found():
+    found = measured(
+        planted(lambda _, noise: 0.9 + 0.01 * noise, lambda relevant, noise, _: 0.5 + 0.2 * relevant + 0.01 * noise, vectors=4, queries=12)
+    )
+    assert found.get("tail_gain", {}).value == pytest.approx(0.5, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("gain", "control", "word"),
+    [
+        ((0.06, 0.1), (-0.01, 0.01), "strong"),
+        ((0.02, 0.04), (-0.01, 0.0), "shown"),
+        ((-0.01, 0.01), (0.0, 0.01), "none"),
+        ((-0.01, 0.04), (None, None), "cannot tell"),
+        ((0.02, 0.04), (None, None), "shown"),
+        ((0.06, 0.1), (0.001, 0.02), "cannot tell"),  # a permuted tail that adds something: no verdict
+        ((0.06, 0.1), (-0.02, -0.001), "cannot tell"),
+    ],
+)
+def test_the_word_follows_from_the_gain_if_its_control_holds(gain, control, word):
+    found = toy_bench([AXIS], [document(0.5)], {0: {0: 1}}).findings()
+    for name, (low, high) in (("tail_gain", gain), ("tail_gain_permuted", control)):
+        why = "one unit shows no spread" if low is None else None
+        found.number(name, {}, 0.0 if low is None else (low + high) / 2, low=low, high=high, n=40, unit_of_n="queries", no_interval=why)
+    _say_verdict(found, 0.8)
+    (said,) = found.findings
+    holds = control[0] is None or control[0] <= 0 <= control[1]
+    assert said.data == {"verdict": word, "control_holds": holds}
+    assert ("no verdict" in said.text) != holds
+    assert f"AUC 0.800 without them, {sum(gain) / 2:+.4f} ({gain[0]:+.4f} to {gain[1]:+.4f}) with them" in said.text
+    assert said.text.count("permuted +0.0000.") == (control[0] is None)
+
+
+def at_weights(*rows):
+    """Qualities (rows, weights) of 0.5 but for the given ones {weight: quality}; the grid has 81 weights from -2 to 2."""
+    table = np.full((len(rows), 81), 0.5)
+    for row, known in zip(table, rows, strict=True):
+        for weight, quality in known.items():
+            row[round((weight + 2) / 0.05)] = quality
+    return table
+
+
+def test_the_weight_of_a_fold_is_chosen_on_the_others():
+    # The folds' favourites are -1, 1 and 0.5; without fold 0 the best is 1, without either of the others -1.
+    weighed = at_weights(*[{-1: 0.9, 1: 0.4}] * 2, *[{-1: 0.7, 1: 0.8}] * 2, *[{0.5: 0.7}] * 2)
+    found = toy_bench([AXIS] * 6, [document(0.5)], {q: {0: 1} for q in range(6)}).findings()
+    _add_weight(found, weighed, np.repeat([0, 1, 2], 2), at_weights({-1: 0.9}))
+    assert found.per_query[0].values == pytest.approx([-0.1, -0.1, 0.2, 0.2, 0, 0])
+    assert found.get("tail_weight", {}).value == pytest.approx(-1)
+    assert found.findings[0].data == {"b": pytest.approx(-1), "by_fold": pytest.approx([-1, -1, 1])}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "sense"),
+    [
+        ([-1, -0.5], "a correction for density, which TopK cannot make"),
+        ([0.5, 1], "a reward for further matches"),
+        ([-1, 1], "no clear sign"),
+        ([0, 0], "no clear sign"),
+    ],
+)
+def test_the_weights_sense_is_that_of_its_interval(drawn, sense):
+    found = toy_bench([AXIS] * 4, [document(0.5)], {q: {0: 1} for q in range(4)}).findings()
+    _add_weight(found, at_weights(*[{1: 0.9}] * 4), np.array([0, 0, 1, 1]), at_weights(*[{b: 0.9} for b in np.repeat(drawn, 50)]))
+    weight = found.get("tail_weight", {})
+    assert (weight.low, weight.high) == (pytest.approx(drawn[0]), pytest.approx(drawn[1]))
+    assert f"; {sense}) changes nDCG@10 of the pool by +0.4000" in found.findings[0].text
+
+
+def test_two_queries_a_fold_are_needed():
+    with pytest.raises(Skip, match=r"only 9 independent queries .* 5 folds take 10"):
+        measured(planted(lambda *_: 0.9, lambda *_: 0.5, queries=9, documents=5, vectors=3))
+
+
 def test_too_few_queries_are_skipped_with_the_reason():
     bench = planted(lambda *_: 0.9, lambda *_: 0.5, queries=4)
     with pytest.raises(Skip, match="only 4 independent queries"):
         measured(bench)
 
 
+def test_two_documents_two_folds_and_one_rank_are_enough():
+    assert catalog.probe("similarity-tail", {"pool": 2, "folds": 2, "k": 1, "tail": (2, 2)})
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
+        ({"tail": (2, 3, 4)}, "no ranks"),
         ({"pool": 1}, "pool = 1"),
         ({"folds": 1}, "folds = 1"),
         ({"k": 0}, "k = 0"),
