@@ -83,8 +83,7 @@ def main() -> int:
             killed, survivors = _try(Trial(tree, path, tests), drawn, known)
             tried = Module(group, path, tuple(tests), len(every), killed, survivors, _digest(source))
             _write(given.results, _read(given.results) | {path: tried})
-    kept = _read(given.results)
-    modules = [kept[path] for _, path, _ in _chosen([]) if path in kept]
+    modules = list(_current(_read(given.results)))
     for line in lines(modules, reasons):
         _say(line)
     if given.page:
@@ -123,6 +122,15 @@ def _chosen(parts: list[str]) -> Iterator[tuple[str, str, list[str]]]:
 def _reasons() -> dict[tuple[str, str, str], str]:
     entries = tomllib.loads((HERE / "survivors.toml").read_text(encoding="utf-8")).get("survivors", [])
     return {(entry["module"], entry["before"], after): entry["reason"] for entry in entries for after in entry["after"]}
+
+
+def _current(kept: dict[str, Module]) -> Iterator[Module]:
+    """Yield the results of modules that have not changed since, in the order of modules.toml."""
+    for _, path, _ in _chosen([]):
+        if path not in kept or kept[path].source != _digest((ROOT / path).read_text(encoding="utf-8")):
+            _say(f"{path}: no results for the module as it is")
+        else:
+            yield kept[path]
 
 
 def _read(file: Path) -> dict[str, Module]:
