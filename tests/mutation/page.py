@@ -10,20 +10,24 @@ _HEAD = """\
 `make mutants` changes one operator, comparison or number of a formula at a time (cosmic-ray), runs the tests of its module and
 counts how often one of them fails: that mutant is *killed*. This page is written by that command (`--page`).
 
-At most {most} mutants of a module are tried, drawn by a seed; an interval says what that leaves open (Clopper-Pearson, 95 %).
+At most {most} mutants of a module are tried, drawn by a seed; the interval (Clopper-Pearson, 95 %) says what a draw leaves open.
+Survivors of these very draws had tests written for them, so that mutants drawn by another `--seed` may fare a little worse.
+
 Not changed are annotations, decorators, the fields of a class (a probe's name, version and default parameters, the sizes of
-blocks), what stands in messages, and flags that guard a sound call (`strict=`); and of the many operators that could replace another only those whose result is a value: `a << b` for
-`a + b` mostly raises at once and would flatter the share. A survivor counts as one even where no test could ever tell it from
-the original; its reason then says so. Compiled kernels (`lidiag/kernels.py`, `probes/*_kernels.py`, `probes/_merging.py`) are held against the plain
-formulas by property tests instead.
+blocks), what stands in messages, and flags that guard a sound call (`strict=`). Of all operators that could take another's place
+only those are tried whose result is a value: `a << b` for `a + b` mostly raises at once and would flatter the share. A survivor
+counts as one even where no test could ever tell it from the original; its reason then says so. Compiled kernels
+(`lidiag/kernels.py`, `probes/*_kernels.py`, `probes/_merging.py`) are held against the plain formulas by property tests instead.
 """
 
 
-def page(modules: list[Module], reasons: Reasons) -> str:
-    """Return the page."""
+def page(modules: list[Module], reasons: Reasons, missing: list[str]) -> str:
+    """Return the page; `missing` are the modules without results."""
     most = max(module.counts.tried for module in modules)
     parts = [_HEAD.format(most=most), "| group | mutants | tried | killed | share | interval |", "|---|---:|---:|---:|---:|---|"]
     parts += [_row(counts) for counts in groups(modules)]
+    if missing:
+        parts += ["", f"Not measured as they are now: {', '.join(f'`{path}`' for path in missing)}."]
     for group in groups(modules):
         parts += ["", f"## {group.name}", "", "| module | mutants | tried | killed | share | interval |", "|---|---:|---:|---:|---:|---|"]
         mine = [module for module in modules if module.group == group.name]

@@ -76,18 +76,23 @@ def main() -> int:
         for group, path, tests in chosen:
             before = _read(given.results).get(path) if given.survivors else None
             source = (tree / path).read_text(encoding="utf-8")
-            every = mutants(source)
-            drawn = sample(every, given.most, f"{given.seed}:{path}")
-            _say(f"{path}: {len(drawn)} of {len(every)} mutants")
+            found = mutants(source)
+            drawn = sample(found, given.most, f"{given.seed}:{path}")
+            _say(f"{path}: {len(drawn)} of {len(found)} mutants")
             known = before.killed if before and before.source == _digest(source) else frozenset[str]()
             killed, survivors = _try(Trial(tree, path, tests), drawn, known)
-            tried = Module(group, path, tuple(tests), len(every), killed, survivors, _digest(source))
+            tried = Module(group, path, tuple(tests), len(found), killed, survivors, _digest(source))
             _write(given.results, _read(given.results) | {path: tried})
-    modules = list(_current(_read(given.results)))
+    kept = _read(given.results)
+    every = [path for _, path, _ in _chosen([])]
+    modules = [kept[path] for path in every if path in kept and kept[path].source == _digest((ROOT / path).read_text(encoding="utf-8"))]
+    missing = [path for path in every if path not in {module.path for module in modules}]
     for line in lines(modules, reasons):
         _say(line)
+    if missing:
+        _say(f"not measured as they are now: {', '.join(missing)}")
     if given.page:
-        (ROOT / "docs" / "mutation.md").write_text(page(modules, reasons), encoding="utf-8")
+        (ROOT / "docs" / "mutation.md").write_text(page(modules, reasons, missing), encoding="utf-8")
     unexplained = [survivor for module in modules for survivor in module.survivors if module.reason(survivor, reasons) is None]
     return int(bool(unexplained) or any(group.share < 0.9 for group in groups(modules)))
 
@@ -122,15 +127,6 @@ def _chosen(parts: list[str]) -> Iterator[tuple[str, str, list[str]]]:
 def _reasons() -> dict[tuple[str, str, str], str]:
     entries = tomllib.loads((HERE / "survivors.toml").read_text(encoding="utf-8")).get("survivors", [])
     return {(entry["module"], entry["before"], after): entry["reason"] for entry in entries for after in entry["after"]}
-
-
-def _current(kept: dict[str, Module]) -> Iterator[Module]:
-    """Yield the results of modules that have not changed since, in the order of modules.toml."""
-    for _, path, _ in _chosen([]):
-        if path not in kept or kept[path].source != _digest((ROOT / path).read_text(encoding="utf-8")):
-            _say(f"{path}: no results for the module as it is")
-        else:
-            yield kept[path]
 
 
 def _read(file: Path) -> dict[str, Module]:

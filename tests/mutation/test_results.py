@@ -35,7 +35,9 @@ def test_the_table_counts_the_survivors_without_a_reason():
 
 
 def test_the_page_holds_every_figure_and_every_survivor_with_its_reason():
-    written = page(MODULES, REASONS)
+    written = page(MODULES, REASONS, ["three.py"])
+    assert "Not measured as they are now: `three.py`." in written
+    assert "Not measured" not in page(MODULES, REASONS, [])
     assert "| Group | 50 | 30 | 28 | 93.3% |" in written
     assert "| one.py | 40 | 20 | 18 | 90.0% | 68.3% to 98.8% |" in written
     assert "| two.py | 10 | 10 | 10 | 100.0% | all tried |" in written
