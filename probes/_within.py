@@ -53,10 +53,21 @@ def best_weight(quality: Array, grid: Array) -> NDArray[np.int64]:
     return np.where(tied, np.abs(grid), np.inf).argmin(-1)
 
 
-def resampled_means(values: Array, groups: NDArray[np.int64], draws: int, rng: np.random.Generator) -> Array:
-    """Return (draws, w) means of (queries, w) values over queries drawn anew, whole groups at a time."""
+def drawn_again(groups: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return (draws, queries): how often each query is there when as many groups are drawn with replacement."""
     count = int(groups.max()) + 1
-    sums = np.zeros((count, values.shape[1]))
-    np.add.at(sums, groups, values)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    return (drawn @ sums) / (drawn @ np.bincount(groups, minlength=count))[:, None]
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws)[:, groups]
+
+
+def chosen_elsewhere(quality: Array, grid: Array, fold: NDArray[np.int64], times: NDArray[np.int64]) -> Array:
+    """Return (draws,) mean changes of (queries, weights) qualities against weight 0, each fold's weight chosen on the other folds.
+
+    `times` (draws, queries) says how often a query counts; one that counts twice is in one fold, so none judges its own weight.
+    """
+    change = quality - quality[:, [int(np.abs(grid).argmin())]]
+    total = np.zeros(len(times))
+    for number in np.unique(fold):
+        there = fold == number
+        best = best_weight(times[:, ~there] @ quality[~there] / np.maximum(times[:, ~there].sum(1), 1)[:, None], grid)
+        total += np.take_along_axis(times[:, there] @ change[there], best[:, None], 1)[:, 0]
+    return total / times.sum(1)

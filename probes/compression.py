@@ -44,7 +44,7 @@ class Compression:
     depth: int = 200
 
     name: ClassVar[str] = "compression"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     question: ClassVar[str] = "What survives when vectors are stored in fewer bytes?"
     source: ClassVar[Paper | None] = None
     primary: ClassVar[str] = "ndcg_retained"

@@ -34,7 +34,7 @@ class DistractorHijacking:
     echo: int = 200
 
     name: ClassVar[str] = "distractor-hijacking"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     question: ClassVar[str] = "Do a few foreign vectors in the non-relevant documents take the query's tokens over, and what does it cost?"
     source: ClassVar[Paper | None] = Paper(title="Spike Hijacking in Late-Interaction Retrieval", arxiv="2604.05253")
     primary: ClassVar[str] = "targeting_effect"

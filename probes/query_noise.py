@@ -48,7 +48,7 @@ class QueryNoise:
     noises: tuple[str, ...] = ("typos", "case", "filler", "paraphrase")
 
     name: ClassVar[str] = "query-noise"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     question: ClassVar[str] = "What do typos, capitals, filler and other function words cost?"
     source: ClassVar[Paper | None] = None
     primary: ClassVar[str] = "ndcg_retained"

@@ -54,7 +54,7 @@ class TokenUse:
     keep: tuple[float, ...] = (0.75, 0.5, 0.25)
 
     name: ClassVar[str] = "token-use"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     question: ClassVar[str] = "Which document vectors do the work, and which could be left out?"
     source: ClassVar[Paper | None] = None
     primary: ClassVar[str] = "used_share"

@@ -108,6 +108,21 @@ def test_coverage_is_counted_within_each_collection():
     assert [(one.covered, one.of) for one in found] == [(4, 6)]
 
 
+def test_what_is_the_same_in_every_trial_has_no_coverage():
+    both = {"p m {}": (0.0, 0.0, 0.1), "p n {}": (1.0, 0.5, 1.5)}
+    other = {"p m {}": (0.0, 0.0, 0.1), "p n {}": (2.0, 1.9, 2.5)}
+    found = list(trials._coverage([Trial("healthy", 0, {}, {}, both), Trial("healthy", 0, {}, {}, other)]))
+    assert [(one.measurement, one.covered, one.of) for one in found] == [("p n {}", 1, 2)]
+
+
+def test_what_surely_covers_too_little_is_named():
+    def text(covered):
+        return page.text(Calibration("s", 1000, 0, 1.0, (), (), (Coverage("p m {}", covered, 1000),)))
+
+    assert "bound): none." in text(912)
+    assert "p m {} (90.0%)" in text(900)
+
+
 def test_the_suite_of_calibration_tries_the_gates_of_robustness():
     def gates(name):
         return [gate for gate in catalog.suite(name).gates if gate.probe != "load-check"]

@@ -68,8 +68,12 @@ def _coverage(coverage: Sequence[Coverage]) -> Iterator[str]:
     inside = ((shares >= low) & (shares <= high)).sum()
     yield (
         f"The truth is the mean over all query sets to the same documents. Of {len(shares):,} measurements with intervals, {inside:,} ({inside / max(1, len(shares)):.0%}) cover it in "
-        f"{low:.0%} to {high:.0%} of the cases; the median is {np.median(shares):.1%}, the lowest {shares.min():.1%}, the highest {shares.max():.1%}."
+        f"{low:.0%} to {high:.0%} of the cases; the median is {np.median(shares):.1%}, the lowest {shares.min():.1%}, the highest {shares.max():.1%}. "
+        "What is the same in every trial is left out. Shares near 0 or 1 are covered more often on purpose: their intervals are exact there."
     )
+    yield ""
+    short = [f"{one.measurement} ({one.share:.1%})" for one in coverage if one.rate.at_most < low]
+    yield f"Surely below {low:.0%} (one-sided 99 % Clopper-Pearson bound): {'; '.join(short) or 'none'}."
     yield ""
     by_name: dict[str, list[float]] = {}
     for one in coverage:

@@ -66,7 +66,8 @@ def mean_interval(values: Array, *, clusters: Clusters | None = None, share: boo
 def ratio_interval(values: Array, base: Array, *, clusters: Clusters | None = None, level: float = 0.95) -> Estimate:
     """Return sum(values) / sum(base), both (n,), with its interval; `clusters` (n,) as in `mean_interval`.
 
-    Log-delta t interval: the errors y - ratio * x, jackknifed, stand for those of the logarithm, stretched like a mean's.
+    Log-delta t interval: the errors y - ratio * x, jackknifed, stand for those of the logarithm, stretched like a mean's but for
+    the skewness that the logarithm itself has taken away. Where few units hold the values, that is all of it.
     Where a value is negative there is no logarithm to take, and the same errors give an interval on the ratio's own scale.
 
     Where every value is 0, or every value is its base (nothing was kept, nothing has changed), there is no spread to see: the
@@ -88,7 +89,8 @@ def ratio_interval(values: Array, base: Array, *, clusters: Clusters | None = No
     errors = jackknife(y, x, ratio)
     if y.min() < 0:
         return Estimate(ratio, *_stretched(ratio, errors, level), n)
-    low, high = _stretched(0.0, errors / ratio, level)
+    relative = errors / ratio
+    low, high = _stretched(0.0, relative, level, bend=float(relative.std(ddof=1)))
     if high > _LARGEST_EXPONENT:
         return Estimate(ratio, None, None, n, "so few units hold the base that the interval has no upper end")
     return Estimate(ratio, ratio * float(np.exp(low)), ratio * float(np.exp(high)), n)
@@ -152,17 +154,21 @@ def jackknife(y: Array, x: Array, ratio: float) -> Array:
     return (y - ratio * x) * (len(x) - 1) / (x.sum() - x)
 
 
-def _stretched(center: float, errors: Array, level: float) -> tuple[float, float]:
+def _stretched(center: float, errors: Array, level: float, *, bend: float = 0.0) -> tuple[float, float]:
     """Return the t interval of `center`, its long-tailed side stretched by the skewness of the units' errors.
 
     Johnson (1978, JASA 73) shifts the interval by skewness * (1 + 2 t^2) / (6 sqrt(n)) standard errors. A shift takes from the
     short side what skewness, being estimated itself, may not warrant; so that side stays, and the other grows by
     exp(asinh(shift / t)): the shift's own size where it is small, and finite where it is large (ours).
+
+    On a logarithmic scale the t statistic is larger by `bend` * t^2 / (2 sqrt(n)), to first order and with `bend` the coefficient
+    of variation of a unit (log(1 + x) (1 + x) / x = 1 + x / 2 + ...), which comes off the shift.
     """
     n = len(errors)
     t = _t(n - 1, level)
     deviations = (errors - errors.mean()) / errors.std()
-    stretch = float(np.arcsinh((deviations**3).mean() * (1 + 2 * t * t) / (6 * t * np.sqrt(n))))
+    shift = ((deviations**3).mean() * (1 + 2 * t * t) / 6 - bend * t * t / 2) / np.sqrt(n)
+    stretch = float(np.arcsinh(shift / t))
     reach = t * _standard_error(errors)
     return center - reach * float(np.exp(max(0.0, -stretch))), center + reach * float(np.exp(max(0.0, stretch)))
 

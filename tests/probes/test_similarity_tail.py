@@ -8,7 +8,7 @@ from lidiag import catalog
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.probes._tail import Pool, pools, seen
-from lidiag.probes._within import best_weight, centred, folds, held_out_auc, resampled_means
+from lidiag.probes._within import best_weight, centred, chosen_elsewhere, drawn_again, folds, held_out_auc
 from lidiag.probes.similarity_tail import _add_weight, _say_verdict
 from tests.probes.toy import gaussian, measure, toy_bench, unit
 
@@ -187,7 +187,8 @@ def test_of_equally_good_weights_the_one_nearest_0_is_taken():
 
 
 def test_whole_groups_are_resampled():
-    means = resampled_means(np.array([[1.0], [1.0], [5.0], [5.0]]), np.array([0, 0, 1, 1]), 500, np.random.default_rng(0))
+    times = drawn_again(np.array([0, 0, 1, 1]), 500, np.random.default_rng(0))
+    means = times @ np.array([[1.0], [1.0], [5.0], [5.0]]) / times.sum(1)[:, None]
     assert set(np.unique(means).tolist()) == {1.0, 3.0, 5.0}
 
 
@@ -237,27 +238,32 @@ def test_the_weight_of_a_fold_is_chosen_on_the_others():
     # The folds' favourites are -1, 1 and 0.5; without fold 0 the best is 1, without either of the others -1.
     weighed = at_weights(*[{-1: 0.9, 1: 0.4}] * 2, *[{-1: 0.7, 1: 0.8}] * 2, *[{0.5: 0.7}] * 2)
     found = toy_bench([AXIS] * 6, [document(0.5)], {q: {0: 1} for q in range(6)}).findings()
-    _add_weight(found, weighed, np.repeat([0, 1, 2], 2), at_weights({-1: 0.9}))
-    assert found.per_query[0].values == pytest.approx([-0.1, -0.1, 0.2, 0.2, 0, 0])
+    _add_weight(found, weighed, np.repeat([0, 1, 2], 2), np.ones((1, 6), dtype=np.int64))
+    assert found.get("tail_weight_gain", {}).value == pytest.approx(np.mean([-0.1, -0.1, 0.2, 0.2, 0, 0]))
     assert found.get("tail_weight", {}).value == pytest.approx(-1)
     assert found.findings[0].data == {"b": pytest.approx(-1), "by_fold": pytest.approx([-1, -1, 1])}
 
 
 @pytest.mark.parametrize(
-    ("drawn", "sense"),
+    ("favourites", "reach", "sense"),
     [
-        ([-1, -0.5], "a correction for density, which TopK cannot make"),
-        ([0.5, 1], "a reward for further matches"),
-        ([-1, 1], "no clear sign"),
-        ([0, 0], "no clear sign"),
+        ((-1, -0.75), (-1.25, -0.75), "a correction for density, which TopK cannot make"),
+        ((1, 0.75), (0.75, 1.25), "a reward for further matches"),
+        ((0.5, -0.5), (-0.5, 1.5), "no clear sign"),
+        ((1.5, 0.5), (0.5, 2), "a reward for further matches"),
+        ((0, 0), (0, 0), "no clear sign"),
     ],
 )
-def test_the_weights_sense_is_that_of_its_interval(drawn, sense):
+def test_the_weights_sense_is_that_of_its_interval_around_it(favourites, reach, sense):
+    # Three queries prefer the first weight and one the second; half of the draws hold that one alone.
+    most, one = favourites
     found = toy_bench([AXIS] * 4, [document(0.5)], {q: {0: 1} for q in range(4)}).findings()
-    _add_weight(found, at_weights(*[{1: 0.9}] * 4), np.array([0, 0, 1, 1]), at_weights(*[{b: 0.9} for b in np.repeat(drawn, 50)]))
+    times = np.repeat([[1, 1, 1, 0], [0, 0, 0, 1]], 50, axis=0)
+    _add_weight(found, at_weights(*[{most: 0.9}] * 3, {one: 0.9}), np.array([0, 0, 1, 1]), times)
     weight = found.get("tail_weight", {})
-    assert (weight.low, weight.high) == (pytest.approx(drawn[0]), pytest.approx(drawn[1]))
-    assert f"; {sense}) changes nDCG@10 of the pool by +0.4000" in found.findings[0].text
+    assert weight.value == pytest.approx(most)
+    assert (weight.low, weight.high) == (pytest.approx(reach[0]), pytest.approx(reach[1]))
+    assert f"; {sense}) changes nDCG@10" in found.findings[0].text
 
 
 def test_two_queries_a_fold_are_needed():
@@ -294,3 +300,12 @@ def test_what_gives_no_comparison_is_refused(parameters, message):
 def test_every_measurement_has_its_formula():
     found = measured(planted(lambda r, noise: 0.8 + 0.05 * r + 0.05 * noise, lambda *_: 0.4, vectors=40, documents=20), pool=20)
     assert {m.name for m in found.measurements} == set(catalog.probe_class("similarity-tail").formulas)
+
+
+def test_each_folds_weight_is_chosen_on_the_other_folds_of_the_draw():
+    # Weights -1, 0 and 1. Fold 0 is best served by -1, fold 1 by 1: chosen on the other fold, each gets what it likes least.
+    grid, fold = np.array([-1.0, 0.0, 1.0]), np.array([0, 0, 1])
+    quality = np.array([[0.9, 0.5, 0.1], [0.7, 0.5, 0.4], [0.2, 0.5, 0.6]])
+    times = np.array([[1, 1, 1], [2, 0, 1], [1, 1, 0]])
+    # In the third draw nothing is left to choose on for fold 0, and 0 is the weight nearest 0.
+    assert chosen_elsewhere(quality, grid, fold, times) == pytest.approx([(-0.4 - 0.1 - 0.3) / 3, (2 * -0.4 - 0.3) / 3, 0.0])

@@ -43,7 +43,15 @@ MEANS = {
     "hits": (lambda rng, n: (rng.random(n) < 0.3) * 1.0, 0.3, True),
     "log-normal": (lambda rng, n: rng.lognormal(0, 1, n), np.exp(0.5), False),
 }
+
+
+def few_hold_it(rng, n):
+    base = rng.beta(2, 1, n)
+    return base * (rng.random(n) < 0.05), base
+
+
 RATIOS = {
+    "one query in twenty retains what it had": (few_hold_it, 0.05),
     "recall retained": (recall, 0.3),
     "log-normal": (lambda rng, n: (rng.lognormal(0, 1, n), rng.lognormal(0, 1, n)), 1.0),
     "lengths": (lambda rng, n: rng.gamma(4, (11, 10), (n, 2)).T, 1.1),
@@ -76,6 +84,15 @@ def test_intervals_of_ratios_hold_the_truth(kind, n):
     draw, truth = RATIOS[kind]
     rng = np.random.default_rng([2, n])
     assert_calibrated([ratio_interval(*draw(rng, n)) for _ in range(COLLECTIONS)], truth)
+
+
+def test_a_ratio_that_few_units_hold_errs_to_both_sides_and_reaches_no_further_than_a_share_would():
+    rng = np.random.default_rng(6)
+    estimates = [ratio_interval(*few_hold_it(rng, 50)) for _ in range(COLLECTIONS)]
+    above, below = sum(e.low > 0.05 for e in estimates), sum(e.high < 0.05 for e in estimates)
+    assert min(above, below) > 5
+    one = ratio_interval(np.eye(1, 50)[0], np.ones(50))
+    assert one.high < scipy_stats.binomtest(3, 50).proportion_ci().high  # e^4 times as much without the correction
 
 
 def test_intervals_of_clustered_queries_hold_the_truth_and_unclustered_ones_do_not():

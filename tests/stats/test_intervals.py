@@ -33,6 +33,15 @@ def stretch(errors):
     return np.exp(np.arcsinh(abs(shift) / t))
 
 
+def log_stretches(errors):
+    """The growth of both sides of a logarithm's interval: Johnson's shift, less what the logarithm has bent."""
+    n = len(errors)
+    t = scipy_stats.t.ppf(0.975, n - 1)
+    shift = (scipy_stats.skew(errors) * (1 + 2 * t**2) / 6 - errors.std(ddof=1) * t**2 / 2) / np.sqrt(n)
+    growth = np.exp(np.arcsinh(abs(shift) / t))
+    return np.array([growth, 1.0] if shift < 0 else [1.0, growth])
+
+
 def test_symmetric_values_get_the_t_interval():
     values = np.array([1.0, 2.0, 3.0, 5.0, 7.0, 8.0, 9.0])
     np.testing.assert_allclose(ends(mean_interval(values)), plain_t(values))
@@ -205,22 +214,33 @@ def test_a_ratio_is_worked_by_hand():
     reach = scipy_stats.t.ppf(0.975, 2) * errors.std(ddof=1) / np.sqrt(3)
     found = ratio_interval(values, base)
     assert (found.value, found.n) == (0.75, 3)
-    np.testing.assert_allclose(np.log(ends(found) / 0.75), [-reach, reach])
+    np.testing.assert_allclose(np.log(ends(found) / 0.75), [-reach, reach] * log_stretches(errors))
 
 
-def test_a_ratios_long_tailed_side_is_stretched_on_the_log_scale():
+def test_a_ratio_is_stretched_by_the_skewness_that_the_logarithm_leaves():
     base = np.array([1.0, 2.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0])
     ratio = SKEWED.sum() / base.sum()
     errors = (SKEWED - ratio * base) * 7 / (base.sum() - base) / ratio
     reach = scipy_stats.t.ppf(0.975, 7) * errors.std(ddof=1) / np.sqrt(8)
     found = ratio_interval(SKEWED, base)
-    np.testing.assert_allclose(np.log(ends(found) / ratio), [-reach, reach * stretch(errors)])
+    np.testing.assert_allclose(np.log(ends(found) / ratio), [-reach, reach] * log_stretches(errors))
+    assert log_stretches(errors)[1] < stretch(errors)
 
 
 def test_a_ratio_over_equal_bases_has_the_means_relative_error():
     values = np.array([3.0, 4.0, 5.0, 6.0, 7.0])
     relative = ends(mean_interval(values)) / 5 - 1
-    np.testing.assert_allclose(np.log(ends(ratio_interval(values, np.full(5, 2.0))) / 2.5), relative)
+    np.testing.assert_allclose(
+        np.log(ends(ratio_interval(values, np.full(5, 2.0))) / 2.5), relative * log_stretches(values / 5 - 1), rtol=1e-6
+    )
+
+
+def test_the_logarithm_takes_away_skewness_as_its_t_statistic_says():
+    # Exponential values, whose skewness and coefficient of variation are 2 and 1: T + T^2 / (2 sqrt n) to first order.
+    values = np.random.default_rng(8).exponential(1, (20_000, 200))
+    linear = np.sqrt(200) * (values.mean(1) - 1) / values.std(1, ddof=1)
+    log = np.sqrt(200) * np.log(values.mean(1)) / (values.std(1, ddof=1) / values.mean(1))
+    np.testing.assert_allclose(log - linear, linear**2 / (2 * np.sqrt(200)), atol=0.2)
 
 
 @given(arrays(np.float64, 12, elements=st.floats(0.1, 10)), arrays(np.float64, 12, elements=st.floats(0.1, 10)))
