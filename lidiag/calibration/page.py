@@ -39,7 +39,7 @@ def _lines(found: Calibration) -> Iterator[str]:
     missed = [f"{rate.what} ({rate.ailment}): {rate.share:.1%}" for rate in found.missed]
     yield "Every gate finds the world that was made to fail it." if not missed else "Missed too often: " + "; ".join(missed) + "."
     yield ""
-    yield "## Verdicts: how often the words are `shown` or `strong`"
+    yield "## Verdicts: how often something is `shown` or `strong`"
     yield ""
     yield _table(found.verdicts)
     yield ""

@@ -21,7 +21,6 @@ CONFIDENCE = 0.99  # of the one-sided Clopper-Pearson bounds
 ALLOWED, WANTED = 0.05, 0.95
 COVERAGE = (0.93, 0.97)
 _QUERY_SETS = 200  # per collection: their mean is the truth of its intervals, to a fourteenth of one set's error
-_ALARMING = {"shown", "strong"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def calibrate(suite: Suite, collections: int, seed: int, workers: int, advance: 
         seed,
         time.perf_counter() - began,
         tuple(_rates(trials, lambda one: one.gates)),
-        tuple(_rates(trials, lambda one: {place: word in _ALARMING for place, word in one.verdicts.items()})),
+        tuple(_rates(trials, lambda one: {place: _alarming(word) for place, word in one.verdicts.items()})),
         tuple(_coverage(healthy)),
     )
 
@@ -169,6 +168,11 @@ def _trial(suite_json: str, task: tuple[str, int, int]) -> Trial:
             if m.low is not None and m.high is not None
         },
     )
+
+
+def _alarming(word: str) -> bool:
+    """Say whether a verdict's word speaks up; that of length-bias is a phrase."""
+    return word in {"shown", "strong"} or word.startswith(("a length bias", "a strong length bias"))
 
 
 def _place(data: dict[str, object]) -> str:
