@@ -28,7 +28,8 @@ def _lines(found: Calibration) -> Iterator[str]:
     yield ""
     yield (
         f"On healthy collections a gate is at fault if it surely fails more than {ALLOWED:.0%} of them (one-sided 99 % Clopper-Pearson bound); in bold, the "
-        f"world was made to fail it, and a gate is at fault if it surely fails fewer than {WANTED:.0%} of that world's."
+        f"world was made to fail it, and a gate is at fault if it surely fails fewer than {WANTED:.0%} of that world's. "
+        "An ailing world is measured by that gate's probe alone; which other gates an ailment moves is shown in ailments.md."
     )
     yield ""
     yield _table(found.gates)
