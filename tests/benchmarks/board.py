@@ -50,7 +50,8 @@ def main() -> int:
     promised = SECONDS * arguments.submissions / 1000
     console.print(
         f"{arguments.submissions:,} submissions, {read / 2**20:,.0f} MiB: built in {took:.1f} s ({took / arguments.submissions * 1000:.1f} ms each; promised "
-        f"{promised:.0f} s), {took / max(reading, 1e-9):,.0f} times as long as reading their bytes ({reading:.2f} s)."
+        f"{promised:.0f} s), {took / max(reading, 1e-9):,.0f} times as long as reading their bytes ({reading:.2f} s).",
+        soft_wrap=True,
     )
     return 0 if took <= promised else 1
 

@@ -46,8 +46,9 @@ def main() -> int:
         done = subprocess.run([sys.executable, __file__, "--measure", path], check=True, capture_output=True, text=True)
     seconds, again, before, anonymous, resident = map(float, done.stdout.split())
     console.print(
-        f"{QUERIES} queries of {QUERY_TOKENS} vectors: a pass in {seconds:.0f} s, a second one in {again:.0f} s; before it {before / GIB:.2f} GiB resident, "
-        f"at most {anonymous / GIB:.2f} GiB anonymous and {resident / GIB:.2f} GiB resident in all (promised {LIMIT / GIB:g})"
+        f"{arguments.gigabytes:g} GiB of vectors, {QUERIES} queries of {QUERY_TOKENS}: a pass in {seconds:.0f} s, a second one in {again:.0f} s; before it {before / GIB:.2f} GiB resident, "
+        f"at most {anonymous / GIB:.2f} GiB anonymous and {resident / GIB:.2f} GiB resident in all (promised {LIMIT / GIB:g})",
+        soft_wrap=True,
     )
     return 0 if resident < LIMIT else 1
 

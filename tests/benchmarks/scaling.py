@@ -71,7 +71,11 @@ def main() -> int:
     console.print(table)
     exponent = max(_exponents(sizes, [one["all"] for one in found]))
     memory = max(one["memory"] for one in found)
-    console.print(f"exponent {exponent:.2f} (promised {EXPONENT:g}), {memory / 2**30:.2f} GiB (promised {LIMIT / 2**30:g})")
+    console.print(
+        f"{min(arguments.documents):,} to {max(arguments.documents):,} documents: time grows as their number to the power of {exponent:.2f} (promised "
+        f"{EXPONENT:g}), {memory / 2**30:.2f} GiB resident at most (promised {LIMIT / 2**30:g})",
+        soft_wrap=True,
+    )
     return 0 if exponent <= EXPONENT and memory <= LIMIT else 1
 
 

@@ -67,7 +67,8 @@ def main() -> int:
     times = min((_ratio(seconds[name], seconds["lidiag"])[0] for name in others), default=float("inf"))
     held = rate >= RATE and times >= TIMES
     console.print(
-        f"lidiag: {rate:.0%} of the product's rate (promised {RATE:.0%}), {times:.1f} times the fastest peer (promised {TIMES:g})"
+        f"lidiag: {rate:.0%} of the product's rate (promised {RATE:.0%}), {times:.1f} times the fastest peer (promised {TIMES:g})",
+        soft_wrap=True,
     )
     return 0 if held else 1
 
