@@ -32,6 +32,11 @@ def test_a_bound_is_kept_or_not(op, bound, status):
     assert (verdict.status, verdict.observed, verdict.limit, verdict.dataset) == (status, 0.5, bound, "d")
 
 
+def test_a_place_prints_with_its_coordinates_and_its_end_where_it_has_them():
+    assert str(Place(probe="p", name="x")) == "p x"
+    assert str(Place(probe="p", name="x", at={"pooling": "maxsim", "k": 4}, of="low")) == "p x[pooling=maxsim, k=4] (low)"
+
+
 def test_a_gate_can_look_at_an_end_of_the_interval():
     assert judge(gate(">", 0.45, of="low"), [result(x=0.5)], "d").status == "failed"
     assert judge(gate(">", 0.45, of="high"), [result(x=0.5)], "d").status == "passed"
