@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow fuzz soak mutants audit lint format wheel benchmark clean
+.PHONY: demo test slow fuzz soak kills disk damage mutants audit lint format wheel benchmark clean
 
 demo: $(VENV)/.base
 	$(VENV)/bin/lidiag run
@@ -25,6 +25,10 @@ soak: $(VENV)/.test
 # One formula changed at a time: do its tests see it? About an hour on a core; writes docs/mutation.md.
 mutants: $(VENV)/.mutants
 	$(VENV)/bin/python -m tests.mutation.run --page
+
+# 40 runs of all probes killed at random moments, 40 on a full disk (a small tmpfs: as root), every file of a cache spoilt in turn.
+kills disk damage: $(VENV)/.test
+	$(VENV)/bin/python -m tests.faults.run $(@:damage=files)
 
 # Known vulnerabilities of all that constraints.txt pins; needs the network. pip-audit has an environment of its own.
 audit:

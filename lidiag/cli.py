@@ -58,6 +58,8 @@ def run(
     offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of the checkpoint; needs a pinned @revision.")] = False,
     shard: Annotated[str, typer.Option(help="Do share I of N of the work (I/N), for `lidiag merge`.")] = "1/1",
+    executor: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS, or on all of this machine.")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Actors of the executor ray; default: one per node.", min=1)] = None,
     log_file: Annotated[Path | None, typer.Option(help="Append what happens to this file, one JSON object a line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -99,6 +101,8 @@ def run(
         offline=offline,
         trust_remote_code=trust_remote_code,
         shard=Shard.parse(shard),
+        executor=_executor(executor),
+        workers=workers,
     )
     bars = Bars(console)
     with nullcontext(bars) if log_file is None else Log(log_file, bars) as watch:
@@ -556,6 +560,13 @@ def _store(name: str) -> Literal["float32", "float16"]:
     if name == "float32" or name == "float16":  # noqa: PLR1714 - tells the types apart
         return name
     raise unknown("type of the store", name, ("float32", "float16"), "`lidiag run --help`")
+
+
+def _executor(name: str) -> Any:
+    known = ("local", "ray")
+    if name not in known:
+        raise unknown("executor", name, known, "`lidiag run --help`")
+    return name
 
 
 def _suites() -> dict[str, Any]:

@@ -29,13 +29,14 @@ class Encoder:
 
     def documents(self, documents: Sequence[Document], advance: Callable[[int], None] = lambda _: None) -> MultiVectors:
         """Return the vectors of documents, in their order."""
+        return self.store.fetch(self.document_job(documents), advance)
+
+    def document_job(self, documents: Sequence[Document]) -> Job[Document]:
+        """Return the set of these documents, for the store."""
         sizes = [len(document.text) + (_PAGE_SIZE if document.page else 0) for document in documents]
         digests = [document.digest() for document in documents]
         names = [document.id for document in documents]
-        job = Job(
-            self.adapter.card, "document", documents, names, digests, sizes, self.adapter.documents, self.batch_size, self.device
-        )  # fmt: skip
-        return self.store.fetch(job, advance)
+        return Job(self.adapter.card, "document", documents, names, digests, sizes, self.adapter.documents, self.batch_size, self.device)
 
     def states(self, side: Side, items: Sequence[str] | Sequence[Document], layer: int) -> MultiVectors:
         """Return the frozen states of a layer behind the vectors of queries (texts) or documents, in their order.
@@ -58,7 +59,10 @@ class Encoder:
 
     def queries(self, texts: Sequence[str], advance: Callable[[int], None] = lambda _: None) -> MultiVectors:
         """Return the vectors of queries, in their order."""
+        return self.store.fetch(self.query_job(texts), advance)
+
+    def query_job(self, texts: Sequence[str]) -> Job[str]:
+        """Return the set of these queries, for the store."""
         digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
         sizes = [len(text) for text in texts]
-        job = Job(self.adapter.card, "query", texts, texts, digests, sizes, self.adapter.queries, self.batch_size, self.device)
-        return self.store.fetch(job, advance)
+        return Job(self.adapter.card, "query", texts, texts, digests, sizes, self.adapter.queries, self.batch_size, self.device)

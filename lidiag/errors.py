@@ -15,6 +15,10 @@ class LidiagError(Exception):
         self.what = what
         self.next_step = next_step
 
+    def __reduce__(self) -> tuple[type[LidiagError], tuple[str, str]]:
+        """Say how it is made, for another process."""
+        return LidiagError, (self.what, self.next_step)
+
 
 def unknown(kind: str, name: str, known: Iterable[str], how_to_list: str) -> LidiagError:
     """Make the error for a name that does not exist, with the nearest names that do."""

@@ -122,6 +122,11 @@ class Parts:
         """Return what was kept of a collection."""
         return self._read(self._path(collection, None), DataPart)
 
+    def paths(self, collection: int, probe: int) -> list[Path]:
+        """Return the files of a result and of its collection, what seals the others last."""
+        path = self._path(collection, probe)
+        return [self._path(collection, None), path.with_suffix(".safetensors"), path]
+
     def keep_plan(self, shard: Shard) -> None:
         """Say that a share is done, and of what run it is."""
         _write(self.folder / f"share-{shard.number}-of-{shard.of}-{self.plan.digest[:16]}.json", self.plan)

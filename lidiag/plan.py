@@ -54,9 +54,9 @@ class Plan(_Part):
     def key(self, collection: int, probe: int | None) -> str:
         """Return the SHA-256 of all that the figures of a probe on a collection (their numbers) depend on; without a probe, of the collection.
 
-        Threads and platform are left out: they change no byte, and shares of a run may be measured on machines of several sizes.
+        The number of threads is among them: a training step, or a covariance, is summed up in another order with another number.
         """
-        environment = self.environment.model_dump(mode="json", include={"versions", "device", "dtype", "plan"})
+        environment = self.environment.model_dump(mode="json", include={"versions", "device", "dtype", "threads", "plan"})
         body = {
             "code": self.code,
             "model": self.model.model_dump(mode="json"),

@@ -65,3 +65,5 @@ class Request:
     offline: bool = False
     trust_remote_code: bool = False
     shard: Shard = WHOLE
+    executor: Literal["local", "ray"] = "local"
+    workers: int | None = None  # of the executor `ray`; without a number, one per node

@@ -88,8 +88,7 @@ class Store:
         """
         if not job.items:
             raise LidiagError(f"There is nothing to encode on the {job.side} side.", "Check the collection.")
-        key = job.key(self.dtype)
-        whole = self.root / "vectors" / key[:2] / f"{key}.safetensors"
+        whole = self.path(job)
         vectors = self._open(whole)
         if vectors is None:
             vectors = self._assemble(job, whole, advance)
@@ -97,14 +96,39 @@ class Store:
             advance(len(job.items))
         return vectors
 
-    def _assemble(self, job: Job[Item], whole: Path, advance: Callable[[int], None]) -> MultiVectors:
-        # Equal items are encoded once; long items come first, so that memory runs out early or never.
-        first: dict[str, int] = {}
-        for i, digest in enumerate(job.digests):
-            first.setdefault(digest, i)
-        order = sorted(first.values(), key=lambda i: (-job.sizes[i], job.digests[i]))
+    def path(self, job: Job[Item]) -> Path:
+        """Return where the whole set lies once it is finished."""
+        key = job.key(self.dtype)
+        return self.root / "vectors" / key[:2] / f"{key}.safetensors"
+
+    def part_path(self, job: Job[Item], number: int) -> Path:
+        """Return where a part of the set lies until the whole is finished."""
+        return self.path(job).with_suffix(".parts") / f"{number:06d}.safetensors"
+
+    def division(self, job: Job[Item]) -> list[list[int]]:
+        """Divide the set into parts: the items, by number, that each encodes."""
+        order, step = _order(job), job.batch_size * _BATCHES_PER_SHARD
+        return [order[start : start + step] for start in range(0, len(order), step)]
+
+    def encode_part(self, job: Job[Item], number: int, advance: Callable[[int], None] = lambda _: None) -> MultiVectors:
+        """Return a part of the set, encoding what is not on disk.
+
+        Raises:
+            LidiagError: as `fetch`.
+        """
+        path, chosen = self.part_path(job, number), self.division(job)[number]
+        part = self._open(path)
+        if part is not None:
+            advance(len(chosen))
+            return part
         noted = len(self.notes)
-        parts = self._parts(job, order, whole, advance)
+        write_atomically(path, self._encode_shard(job, chosen, advance).save)
+        self._seal(path, len(chosen), job.card, job.side, self.notes[noted:])
+        return MultiVectors.load(path)
+
+    def _assemble(self, job: Job[Item], whole: Path, advance: Callable[[int], None]) -> MultiVectors:
+        order, noted = _order(job), len(self.notes)
+        parts = self._parts(job, whole, advance)
         advance(len(job.items) - len(order))
         with turn(whole.with_suffix(".lock")):
             vectors = self._open(whole)
@@ -118,32 +142,19 @@ class Store:
             )
         return vectors
 
-    def _parts(self, job: Job[Item], order: Sequence[int], whole: Path, advance: Callable[[int], None]) -> list[MultiVectors]:
+    def _parts(self, job: Job[Item], whole: Path, advance: Callable[[int], None]) -> list[MultiVectors]:
         """Return all parts of a set. What another process encodes at this moment is left to it, and waited for in the end."""
-        step = job.batch_size * _BATCHES_PER_SHARD
-        chosen = [order[start : start + step] for start in range(0, len(order), step)]
+        count = len(self.division(job))
         parts: dict[int, MultiVectors] = {}
         for wait in (False, True):
-            for number in sorted(set(range(len(chosen))) - set(parts), key=lambda number: (not self.shard.owns(number), number)):
-                path = whole.with_suffix(".parts") / f"{number:06d}.safetensors"
-                with turn(path.with_suffix(".lock"), wait=wait) as mine:
+            for number in sorted(set(range(count)) - set(parts), key=lambda number: (not self.shard.owns(number), number)):
+                with turn(self.part_path(job, number).with_suffix(".lock"), wait=wait) as mine:
                     if not mine:
                         continue
                     if whole.with_suffix(".json").exists():
                         return []  # another process has just put the set together, and removed its parts
-                    part = self._open(path)
-                    if part is None:
-                        part = self._encode_part(job, chosen[number], path, advance)
-                    else:
-                        advance(len(chosen[number]))
-                parts[number] = part
-        return [parts[number] for number in range(len(chosen))]
-
-    def _encode_part(self, job: Job[Item], chosen: Sequence[int], path: Path, advance: Callable[[int], None]) -> MultiVectors:
-        noted = len(self.notes)
-        write_atomically(path, self._encode_shard(job, chosen, advance).save)
-        self._seal(path, len(chosen), job.card, job.side, self.notes[noted:])
-        return MultiVectors.load(path)
+                    parts[number] = self.encode_part(job, number, advance)
+        return [parts[number] for number in range(count)]
 
     def _pack(self, job: Job[Item], order: Sequence[int], parts: Sequence[MultiVectors], whole: Path, notes: Sequence[str]) -> None:
         """Write the whole set in its own order from the mapped shards."""
@@ -260,6 +271,14 @@ def check(vectors: MultiVectors, card: ModelCard, side: str, names: Sequence[str
 def _mark_used(sidecar: Path) -> None:
     with suppress(OSError):  # a cache that may only be read keeps no record of who read it
         os.utime(sidecar)
+
+
+def _order(job: Job[Item]) -> list[int]:
+    # Equal items are encoded once; long items come first, so that memory runs out early or never.
+    first: dict[str, int] = {}
+    for i, digest in enumerate(job.digests):
+        first.setdefault(digest, i)
+    return sorted(first.values(), key=lambda i: (-job.sizes[i], job.digests[i]))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -94,7 +94,7 @@ def test_a_piece_is_found_for_its_own_collection_and_probe_only(parts):
 
 @pytest.mark.parametrize("change", [
     {"seed": 1}, {"limit": 5}, {"code": "d"}, {"model": CARD.model_copy(update={"revision": "1" * 40})},
-    {"environment": ENVIRONMENT.model_copy(update={"device": "cuda"})}, {"environment": ENVIRONMENT.model_copy(update={"plan": {"batch_size": 8}})},
+    {"environment": ENVIRONMENT.model_copy(update={"device": "cuda"})}, {"environment": ENVIRONMENT.model_copy(update={"threads": 64})}, {"environment": ENVIRONMENT.model_copy(update={"plan": {"batch_size": 8}})},
     {"environment": ENVIRONMENT.model_copy(update={"versions": {"torch": "2"}})}, {"data": (PlannedData(name="a", fingerprint="x"),)},
     {"probes": (PlannedProbe(name="one", version=2, parameters={"poolings": ["maxsim"]}, once=False),)},
     {"probes": (PlannedProbe(name="one", version=1, parameters={"poolings": ["mean"]}, once=False),)},
@@ -103,8 +103,8 @@ def test_what_was_measured_otherwise_is_not_taken(parts, change):
     assert Parts(parts.folder, PLAN.model_copy(update=change)).find(0, 0) is None
 
 
-def test_threads_and_platform_change_no_byte_and_so_no_key(parts):
-    other = ENVIRONMENT.model_copy(update={"threads": 64, "platform": "Darwin arm64"})
+def test_the_platform_is_said_and_is_in_no_key(parts):
+    other = ENVIRONMENT.model_copy(update={"platform": "Darwin arm64"})
     assert Parts(parts.folder, PLAN.model_copy(update={"environment": other})).find(0, 0) is not None
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from lidiag import catalog, run
+from lidiag import catalog, run, work
 from lidiag.errors import LidiagError
 from lidiag.request import Request
 from lidiag.watch import Silent
@@ -60,14 +60,14 @@ def test_a_collection_that_cannot_be_read_breaks_its_own_step_with_the_cause_and
 def test_a_page_that_cannot_be_decoded_breaks_its_own_step_while_it_is_encoded(tmp_path, request_of, monkeypatch):
     good, bad = write(tmp_path / "good"), write(tmp_path / "worse")
     calls = [LidiagError("page.png cannot be read as an image: truncated.", "Mend or remove it.")]
-    real = run.Encoder.documents
+    real = work.Encoder.documents
 
     def documents(self, documents, advance=lambda _: None):
         if calls:
             raise calls.pop()
         return real(self, documents, advance)
 
-    monkeypatch.setattr(run.Encoder, "documents", documents)
+    monkeypatch.setattr(work.Encoder, "documents", documents)
     report = run.run(request_of(bad, good), Silent())
     assert [(result.dataset, result.status) for result in report.results] == [("worse", "broken"), ("good", "passed")]
     assert "page.png" in report.data[0].notes[0]

@@ -17,7 +17,7 @@ import mteb  # noqa: E402 - after the skip
 import torch  # noqa: E402
 from mteb.results import TaskResult  # noqa: E402
 
-from lidiag import battery, catalog, collections, run  # noqa: E402
+from lidiag import battery, catalog, collections, run, work  # noqa: E402
 from lidiag import report as reports  # noqa: E402
 from lidiag.adapter import LoadOptions  # noqa: E402
 from lidiag.dataset import DataOptions, Dataset, Query  # noqa: E402
@@ -52,7 +52,7 @@ class Parity:
         adapter = model if hasattr(model, "card") else catalog.model(model, LoadOptions())
         self.dataset = dataclasses.replace(dataset, benchmark=Official(task_of(dataset), "default", "test"))
         self.store = Store(folder)
-        self.bench = run._bench(self.dataset, Encoder(adapter, self.store, 16, "cpu"), REQUEST, Silent())
+        self.bench = work.bench_of(self.dataset, Encoder(adapter, self.store, 16, "cpu"), REQUEST, Silent())
         self.encoded = self.store.encoded
         probes = [catalog.probe("official-scores", {}), catalog.probe("retrieval", {"poolings": ["maxsim"]})]
         self.official, self.retrieval = (outcome.findings for outcome in battery.measure(probes, self.bench, Silent()))
