@@ -147,7 +147,7 @@ def _report_shuffled(found: Findings, own: OwnQueries, drawn: NDArray[np.int64],
 
 def _known(values: Array) -> NDArray[np.bool_]:
     """Say which queries have a value in every draw."""
-    return np.isfinite(values.sum(0))
+    return np.asarray(np.isfinite(values.sum(0)))
 
 
 def _report_foreign(found: Findings, foreign: Effects, shuffled: Effects) -> None:
