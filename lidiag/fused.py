@@ -45,6 +45,7 @@ class FusedPass:
         self._layout = Layout.of(poolings)
         self._bounds: NDArray[np.int64] = documents.offsets.numpy()
         self._blocks = blocks(documents.lengths, document_tokens)
+        self._trail = Trail(documents.vectors)
 
     @staticmethod
     def knows(poolings: Iterable[Pooling]) -> bool:
@@ -63,27 +64,25 @@ class FusedPass:
             Part.allocate(self._layout, prefix, keep=self._keep and prefix is None, offsets=offsets, documents=len(self._documents))
             for prefix in self._prefixes
         ]
-        columns, trail = _at_least(tokens), Trail(self._documents.vectors)
+        columns = _at_least(tokens)
         waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for block in self._blocks:
             waiting.put(block)
         threads = torch.get_num_threads()
         workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            for work in [workers.submit(self._work, waiting, columns, offsets.numpy(), parts, trail) for _ in range(threads)]:
+            for work in [workers.submit(self._work, waiting, columns, offsets.numpy(), parts) for _ in range(threads)]:
                 work.result()
         finally:
             while not waiting.empty():  # after an error or an interrupt, nobody shall go on
                 waiting.get()
             workers.shutdown()
-            trail.end()
+            self._trail.end()
             torch.set_num_threads(threads)
         return {part.prefix: part.read(self._poolings, self._documents.lengths) for part in parts}
 
     @torch.no_grad()
-    def _work(
-        self, waiting: SimpleQueue[tuple[int, int]], tokens: Tensor, offsets: NDArray[np.int64], parts: Sequence[Part], trail: Trail
-    ) -> None:
+    def _work(self, waiting: SimpleQueue[tuple[int, int]], tokens: Tensor, offsets: NDArray[np.int64], parts: Sequence[Part]) -> None:
         bounds, layout = self._bounds, self._layout
         widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
         similarities = torch.empty(max(int(widest), _LEAST), (len(tokens) // _LINE + 2) * _LINE)
@@ -95,7 +94,7 @@ class FusedPass:
             except Empty:
                 return
             start, end = bounds[first], bounds[last]
-            trail.reach(int(start))
+            self._trail.reach(int(start))
             vectors = _at_least(self._documents.vectors[start:end].float())
             torch.mm(vectors, tokens.T, out=similarities[: len(vectors), : len(tokens)])
             for part in parts:

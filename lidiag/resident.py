@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+_SMALL = 2**28  # bytes that are left where they are: nobody misses them
 _CHUNK = 2**26  # bytes given back at once: a call per block would cost more than the block
 _MAPPING = re.compile(r"(?m)^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+)[^\n]*\n((?:[A-Z]\w*:[^\n]*\n)+)")
 _ALTERED = re.compile(r"(?m)^Anonymous:\s+[1-9]")
@@ -26,7 +27,7 @@ class Trail:
         self._start = vectors.data_ptr()
         self._row = vectors.stride(0) * vectors.element_size()
         self._rows = len(vectors)
-        self._mapped = vectors.device.type == "cpu" and vectors.nbytes > _CHUNK and _is_mapped(self._start, self._start + vectors.nbytes)
+        self._mapped = vectors.device.type == "cpu" and vectors.nbytes > _SMALL and _is_mapped(self._start, self._start + vectors.nbytes)
         self._behind = 0
 
     def reach(self, row: int) -> None:

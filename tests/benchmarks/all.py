@@ -2,6 +2,7 @@
 
     python tests/benchmarks/all.py --readme
     python tests/benchmarks/all.py --readme --only startup memory
+    python tests/benchmarks/all.py --readme --only scaling -- --documents 1000 10000
 
 A row is the benchmark's last line and whether what is promised was held. Rows of benchmarks that are not run stay as they are. With
 --shared FOLDER, a ColBERT and Cranfield are read there; without, vectors are random ones of that shape.
@@ -35,7 +36,7 @@ def main() -> int:
     rows = {found[1]: found[0] for found in ROW.finditer(table)}
     held = True
     for name in arguments.only or NAMES:
-        said, code = _run(name, arguments.shared)
+        said, code = _run(name, arguments.shared, arguments.options)
         rows[name] = f"| `{name}` | {said} | {'yes' if code == 0 else 'no'} |\n"
         held = held and code == 0
         console.print(rows[name].strip(), soft_wrap=True)
@@ -45,9 +46,9 @@ def main() -> int:
     return 0 if held else 1
 
 
-def _run(name: str, shared: Path | None) -> tuple[str, int]:
+def _run(name: str, shared: Path | None, options: list[str]) -> tuple[str, int]:
     """Return a benchmark's last line, and its exit code."""
-    call = [sys.executable, str(HERE / f"{name}.py")]
+    call = [sys.executable, str(HERE / f"{name}.py"), *options]
     if shared and name in WITH_MODEL:
         call += ["--model", str(shared / "models" / "minilm-colbert"), "--data", str(shared / "data" / "cranfield")]
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=NAMES, help="run these only")
     parser.add_argument("--shared", type=Path, help="folder with models/minilm-colbert and data/cranfield")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("options", nargs="*", help="after --: options of the benchmarks that are run")
     return parser.parse_args()
 
 

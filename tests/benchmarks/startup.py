@@ -46,7 +46,7 @@ def _process(call: tuple[str, ...]) -> Callable[[], object]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()
 
 
