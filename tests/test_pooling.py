@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lidiag.errors import LidiagError
-from lidiag.pooling import Hybrid, MaxSim, Mean, Pooling, Single, Softmax, TopK, parse
+from lidiag.pooling import Hybrid, MaxSim, Mean, Pooling, Single, SoftState, Softmax, TopK, parse
 
 POOLINGS: list[Pooling] = [MaxSim(), MaxSim(argmax=True), TopK(1), TopK(4), TopK(9), Softmax(0.02), Softmax(0.1), Softmax(1), Mean()]
 QUERY_TOKENS = 3
@@ -94,6 +94,13 @@ def test_an_empty_document_has_no_argmax_and_scores_minus_infinity():
     assert MaxSim(argmax=True).pool(empty).argmax.tolist() == [-1, -1]
     for pooling in POOLINGS:
         assert pooling.score(pooling.pool(empty)).tolist() == [-math.inf] * 2
+
+
+def test_an_empty_document_spoils_no_gradient_of_another():
+    mass, weighted = torch.tensor([0.0, 2.0], requires_grad=True), torch.tensor([0.0, 1.0], requires_grad=True)
+    Softmax(1).score(SoftState(torch.tensor([0, 2]), torch.tensor([-math.inf, 0.5]), mass, weighted))[1].backward()
+    assert weighted.grad.tolist() == [0, 0.5]
+    assert mass.grad.tolist() == [0, -0.25]
 
 
 def test_topk_divides_by_the_tokens_that_exist():
