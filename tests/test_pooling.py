@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lidiag.errors import LidiagError
-from lidiag.pooling import Hybrid, MaxSim, Mean, Pooling, Single, SoftState, Softmax, TopK, parse
+from lidiag.pooling import Hybrid, MaxSim, Mean, Pooling, Single, Softmax, SoftState, TopK, parse
 
 POOLINGS: list[Pooling] = [MaxSim(), MaxSim(argmax=True), TopK(1), TopK(4), TopK(9), Softmax(0.02), Softmax(0.1), Softmax(1), Mean()]
 QUERY_TOKENS = 3
