@@ -127,7 +127,7 @@ def _write(path: Path, documents: int) -> None:
         for number, length in enumerate(lengths.tolist()):
             rows = torch.randn(length, DIM, generator=generator)
             if number < QUERIES * RELEVANT:
-                rows[:QUERY_TOKENS] = rows[:QUERY_TOKENS] * 0.1 + queries[number // RELEVANT]
+                rows = rows * 0.1 + queries[number // RELEVANT][torch.arange(length) % QUERY_TOKENS]
             yield normalize(rows, dim=1)
 
     packed.write(path, torch.from_numpy(lengths), DIM, items(), {})
