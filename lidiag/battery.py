@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from lidiag.similarity import Block, Needs, similarity_pass
 from lidiag.watch import Watch
 
 _log = logging.getLogger(__name__)
+_LATE = "the time that --budget gives was over"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class _Runner:
             self.seconds += time.perf_counter() - began
 
     def refuse(self, reason: str) -> None:
-        """End without having begun."""
+        """End without a figure."""
         self.outcome = Outcome(self.probe, "skipped", reason, 0.0, self.bench.findings())
         self._ended(self.outcome)
 
@@ -106,12 +108,19 @@ class _Runner:
         self._ended(self.outcome)
 
 
-def measure(
-    probes: Sequence[Probe], bench: Bench, watch: Watch, *, fault: str = "", ended: Callable[[Outcome], None] = lambda _: None
+def measure(  # noqa: PLR0913 - what a run knows and its probes do not
+    probes: Sequence[Probe],
+    bench: Bench,
+    watch: Watch,
+    *,
+    fault: str = "",
+    deadline: float = math.inf,
+    ended: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
     """Measure all probes; those that wait for a pass at the same time share it. A fault in the model skips what comes after.
 
-    `fault` is one that was found before; `ended` is told every outcome as soon as there is one.
+    `fault` is one that was found before; `ended` is told every outcome as soon as there is one. What has not begun at `deadline`
+    (of time.monotonic) is skipped, and so is what waits for a pass then.
     """
 
     def told(outcome: Outcome) -> None:
@@ -120,14 +129,12 @@ def measure(
         ended(outcome)
 
     runners = [_Runner(probe, bench, told) for probe in probes]
-    for runner in runners:
-        if fault:
-            runner.refuse(fault)
-            continue
-        watch.remark(f"{bench.dataset.name}: {runner.probe.name}")
-        runner.send(None)
-        fault = runner.fault()
+    _start(runners, watch, fault, deadline)
     while waiting := [runner for runner in runners if runner.outcome is None]:
+        if time.monotonic() > deadline:
+            for runner in waiting:
+                runner.refuse(_LATE)
+            break
         needs = Needs.union([runner.needs for runner in waiting if runner.needs])
         names = ", ".join(runner.probe.name for runner in waiting)
         with watch.stage(f"Pass for {names}", len(bench.queries.vectors)) as advance:
@@ -141,6 +148,16 @@ def measure(
             if runner.outcome is None:
                 runner.send(None)
     return [runner.outcome for runner in runners if runner.outcome]
+
+
+def _start(runners: Sequence[_Runner], watch: Watch, fault: str, deadline: float) -> None:
+    for runner in runners:
+        if fault or time.monotonic() > deadline:
+            runner.refuse(fault or _LATE)
+            continue
+        watch.remark(f"{runner.bench.dataset.name}: {runner.probe.name}")
+        runner.send(None)
+        fault = runner.fault()
 
 
 def _refuse_single_vector_scores(needs: Needs, bench: Bench) -> None:

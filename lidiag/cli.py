@@ -55,6 +55,7 @@ def run(
     store: Annotated[str, typer.Option(help="float32 or float16: how token vectors are kept.")] = "float32",
     batch_size: Annotated[int, typer.Option(help="Items encoded at once; halved where memory runs out.", min=1)] = 32,
     limit: Annotated[int | None, typer.Option(help="Use this many queries only: a first look.", min=1)] = None,
+    budget: Annotated[str | None, typer.Option(help="The findings that can be had in this time: 90s, 10m, 2h.")] = None,
     offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code of the checkpoint; needs a pinned @revision.")] = False,
     shard: Annotated[str, typer.Option(help="Do share I of N of the work (I/N), for `lidiag merge`.")] = "1/1",
@@ -76,6 +77,7 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
+    from lidiag.budget import parse as parse_budget
     from lidiag.log import Log
     from lidiag.machine import best_device, checked_device, quiet_libraries
     from lidiag.progress import Bars
@@ -98,6 +100,7 @@ def run(
         store=_store(store),
         batch_size=batch_size,
         limit=limit,
+        budget=None if budget is None else parse_budget(budget),
         offline=offline,
         trust_remote_code=trust_remote_code,
         shard=Shard.parse(shard),

@@ -19,7 +19,8 @@ from lidiag.request import Request
 from lidiag.suite import Suite
 from lidiag.watch import Watch
 
-_DOCUMENTS_PER_QUERY = 10
+DOCUMENTS_PER_QUERY = 10
+"""How many documents a limited collection has, at most, beside those that are judged."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def limited(dataset: Dataset, request: Request) -> Dataset:
     relevance = {query.id: dataset.relevance[query.id] for query in queries}
     judged = {document for row in relevance.values() for document in row}
     others = [i for i, document in enumerate(dataset.documents) if document.id not in judged]
-    room = max(0, _DOCUMENTS_PER_QUERY * request.limit - len(judged))
+    room = max(0, DOCUMENTS_PER_QUERY * request.limit - len(judged))
     drawn = np.random.default_rng([request.seed, 1]).permutation(len(others))[:room]
     kept = {others[i] for i in drawn} | {i for i, document in enumerate(dataset.documents) if document.id in judged}
     documents = [document for i, document in enumerate(dataset.documents) if i in kept]

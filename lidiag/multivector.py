@@ -113,11 +113,18 @@ class MultiVectors:
         return MultiVectors.pack([item[:tokens] for item in self]) if len(self) else self
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Write one safetensors file; the caller makes it atomic."""
+        """Write one safetensors file; the caller makes it atomic.
+
+        Raises:
+            OSError: the disk refuses.
+        """
         tensors = {"vectors": self.vectors, "offsets": self.offsets}
         tensors |= {} if self.pooled is None else {"pooled": self.pooled}
         tensors |= {} if self.cut is None else {"cut": self.cut}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, path: Path) -> MultiVectors:

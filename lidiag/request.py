@@ -62,6 +62,7 @@ class Request:
     store: Literal["float32", "float16"] = "float32"
     batch_size: int = 32
     limit: int | None = None
+    budget: float | None = None  # seconds
     offline: bool = False
     trust_remote_code: bool = False
     shard: Shard = WHOLE

@@ -74,10 +74,16 @@ def _refuse(file: Path, faults: list[str], most: int = 3) -> None:
         raise LidiagError(f"{file} cannot be accepted: {'; '.join(faults[:most])}{more}.", "Submit what `lidiag run` wrote, unchanged.")
 
 
-def _form(report: Report, suites: Mapping[str, Suite]) -> Iterator[str]:
-    """Yield what is wrong with the report by itself."""
+def _haste(report: Report) -> Iterator[str]:
     if report.limit is not None:
         yield f"it was limited to {report.limit} queries"
+    if "budget" in report.environment.plan:
+        yield f"it was made in a budget of {report.environment.plan['budget']:g} s, in which not every probe may have begun"
+
+
+def _form(report: Report, suites: Mapping[str, Suite]) -> Iterator[str]:
+    """Yield what is wrong with the report by itself."""
+    yield from _haste(report)
     if not _MODEL.fullmatch(report.model.name) or ".." in report.model.name or "__" in report.model.name.partition("/")[0]:
         yield f"the model's name {_shown(report.model.name)} is not org/name"
     if not _REVISION.fullmatch(report.model.revision):

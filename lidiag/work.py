@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import lidiag
-from lidiag import assembly, battery, catalog, collections, machine
+from lidiag import assembly, battery, budget, catalog, collections, machine
 from lidiag.adapter import Adapter, LoadOptions
 from lidiag.bench import Bench
 from lidiag.cache import default_root
@@ -59,11 +60,13 @@ class Work:
     parts: Parts
     stages: Stages
     watch: Watch
+    deadline: float  # of time.monotonic
 
 
 def prepare(request: Request, watch: Watch) -> tuple[Work, Report | None]:
     """Load the model and the collections; with them return the report of this very run, where the folder holds it."""
     stages = Stages()
+    deadline = time.monotonic() + (request.budget or math.inf)
     suites = [catalog.suite(name) for name in dict.fromkeys(request.suites)]
     probes = _probes(suites)
     watch.remark(f"Loading {request.model}")
@@ -72,19 +75,29 @@ def prepare(request: Request, watch: Watch) -> tuple[Work, Report | None]:
     stages.done("load model")
     datasets = collections.load(suites, adapter, request, watch)
     stages.done("load data")
+    if request.budget is not None:
+        request, datasets = _within(request.budget, request, adapter, datasets, watch)
     store = Store(default_root(), request.store, request.shard)
-    environment = machine.environment(
-        adapter.card,
-        request.device,
-        {"batch_size": request.batch_size, "store": request.store, **dataclasses.asdict(Tiling.on(request.device)), "notes": []},
-    )
+    time_allowed = {} if request.budget is None else {"budget": request.budget}
+    settings = {"batch_size": request.batch_size, "store": request.store, **dataclasses.asdict(Tiling.on(request.device)), **time_allowed}
+    environment = machine.environment(adapter.card, request.device, settings | {"notes": []})
     plan = _plan(suites, probes, adapter, datasets, request, environment)
     there = _own_report(request, adapter, plan.used)
     finished = there if there and _is_finished(there, request, plan) else None
     encoder = Encoder(adapter, store, request.batch_size, request.device)
     parts = Parts(request.out / FOLDER, plan)
     watch.event("planned", {"model": adapter.card.name, "revision": adapter.card.revision, "plan": plan.digest, "out": str(request.out)})
-    return Work(request, probes, datasets, encoder, plan, parts, stages, watch), finished
+    return Work(request, probes, datasets, encoder, plan, parts, stages, watch, deadline), finished
+
+
+def _within(seconds: float, request: Request, adapter: Adapter, datasets: list[Dataset], watch: Watch) -> tuple[Request, list[Dataset]]:
+    """Limit the collections to what can be encoded in a part of the time."""
+    limit = budget.limit_for(adapter, datasets, seconds, request.batch_size)
+    if limit is None or (request.limit is not None and request.limit <= limit):
+        return request, datasets
+    watch.remark(f"Limited to {limit} queries of each collection, for the budget of {seconds:g} s")
+    request = dataclasses.replace(request, limit=limit)
+    return request, [collections.limited(dataset, request) for dataset in datasets]
 
 
 def measure_collection(work: Work, number: int, own: Sequence[int]) -> None:
@@ -129,7 +142,7 @@ def measure_collection(work: Work, number: int, own: Sequence[int]) -> None:
     def keep(outcome: battery.Outcome) -> None:
         parts.keep(number, seat[outcome.probe.name], _kept(outcome, dataset))
 
-    battery.measure([work.probes[j] for j in left], bench, watch, fault=fault, ended=keep)
+    battery.measure([work.probes[j] for j in left], bench, watch, fault=fault, deadline=work.deadline, ended=keep)
     return work.stages.done("probes")
 
 
