@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lidiag.bench import Bench
+from lidiag.errors import LidiagError
 from lidiag.findings import Findings
 from lidiag.gate import Status
 from lidiag.measurement import Skip
@@ -80,6 +81,8 @@ class _Runner:
             self._end("passed", "", end.value, began)
         except Skip as skip:
             self._end("skipped", str(skip), None, began)
+        except LidiagError as error:
+            self._end("broken", str(error), None, began)
         except Exception as error:  # noqa: BLE001 - a probe may be anyone's code, and its crash must not end the others
             _log.error("%s broke:\n%s", self.probe.name, traceback.format_exc())
             frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -8,6 +8,7 @@ import torch
 
 from lidiag import battery
 from lidiag.battery import measure
+from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.pooling import MaxSim, Mean, Single
 from lidiag.similarity import Needs
@@ -107,3 +108,13 @@ def test_a_probe_that_returns_nothing_is_broken(bench):
 def test_an_interrupt_is_no_result(bench):
     with pytest.raises(KeyboardInterrupt):
         measure([Scores(raises=KeyboardInterrupt)], bench, Silent())
+
+
+def test_what_a_person_can_mend_breaks_a_probe_without_a_traceback(bench, caplog):
+    class FullError(LidiagError):
+        def __init__(self, what="The disk is full."):
+            super().__init__(what, "Free space.")
+
+    broken, fine = measure([Scores(raises=FullError), Scores(Mean())], bench, Silent())
+    assert (broken.status, broken.reason, fine.status) == ("broken", "on purpose Free space.", "passed")
+    assert "Traceback" not in caplog.text
