@@ -1,6 +1,7 @@
 import time
 
 import pytest
+import torch
 
 from lidiag import battery, budget, run
 from lidiag.dataset import Dataset, Document, Query
@@ -9,6 +10,7 @@ from lidiag.report import read
 from lidiag.request import Request
 from lidiag.watch import Silent
 from tests.probes.toy import toy_bench
+from tests.test_battery import Scores
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2m ", 120)])
@@ -75,8 +77,6 @@ def test_enough_time_changes_no_figure(tmp_path, monkeypatch):
 
 
 def test_a_probe_that_waits_for_a_pass_when_time_is_over_gives_no_half_figure():
-    import torch  # noqa: PLC0415
-
     bench = toy_bench([torch.randn(3, 8) for _ in range(4)], [torch.randn(5, 8) for _ in range(3)], {i: {0: 1} for i in range(4)})
     (late,) = battery.measure([Scores()], bench, Silent(), deadline=time.monotonic() - 1)
     assert (late.status, late.findings.measurements) == ("skipped", [])
