@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from lidiag import suite as suites_on_file
 from lidiag.errors import LidiagError, unknown
+from lidiag.files import expanded
 from lidiag.suite import Suite
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Name:
             LidiagError: the parameters are not of the form key=value, or one stands twice.
         """
         path, _, tail = text.partition("?")
-        if path and Path(path).expanduser().exists():
+        if path and expanded(path).exists():
             return cls(None, path, None, _parameters(text, tail))
         match = _NAME.fullmatch(text)
         if match is None or not match["name"]:
@@ -114,7 +115,7 @@ def suite(name: str) -> Suite:
     Raises:
         LidiagError: there is none, or the file is not valid.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix == ".toml" and path.exists():
         return suites_on_file.read(path)
     if name not in suite_names():
@@ -149,7 +150,7 @@ def model(text: str, options: LoadOptions) -> Adapter:
 def _recognise(name: Name, options: LoadOptions) -> tuple[str, str]:
     from lidiag import checkpoint  # noqa: PLC0415 - the hub's client is needed for models only
 
-    folder = Path(name.name).expanduser()
+    folder = expanded(name.name)
     if not folder.exists():
         folder = checkpoint.snapshot(name.name, options, weights=False)
     claims = {kind: claim for kind in _adapter_kinds() if (claim := _claim(_adapter(kind), folder))}
@@ -218,7 +219,7 @@ def _dataset_kind(text: str) -> tuple[Name, str]:
         if kind not in _dataset_kinds():
             raise unknown("kind of dataset", name.kind, map(_dashed, _dataset_kinds()), "`lidiag list datasets`")
         return name, kind
-    if Path(name.name).expanduser().exists():
+    if expanded(name.name).exists():
         return name, "beir"
     listing = [kind for kind in _dataset_kinds() if name.name in _listed(_dataset(kind)) and name.name not in _PLACEHOLDERS]
     if len(listing) != 1 and _HUB_NAME.fullmatch(name.name):

@@ -15,7 +15,7 @@ from typing import Any
 from lidiag import hub, strict_json, tensor_files
 from lidiag.adapter import LoadOptions
 from lidiag.errors import LidiagError
-from lidiag.files import sha256
+from lidiag.files import expanded, sha256
 
 _LONGEST_NAME = 255  # what file systems hold, in bytes
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -101,7 +101,7 @@ def snapshot(name: str, options: LoadOptions, *, weights: bool = True) -> Path:
 def local(name: str) -> Path | None:
     """Return the folder of that name; None where there is none, or no folder can have it (too long, a NUL, an unknown user's home)."""
     try:
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         return folder if folder.is_dir() else None
     except (OSError, RuntimeError, ValueError):
         return None

@@ -317,11 +317,12 @@ def explain(
     from lidiag.adapter import LoadOptions
     from lidiag.attribution import attribute
     from lidiag.dataset import DataOptions
+    from lidiag.files import expanded
     from lidiag.machine import best_device, checked_device, quiet_libraries
 
     quiet_libraries()
     if data is None:
-        chosen = explanation.document_from_file(Path(document).expanduser())
+        chosen = explanation.document_from_file(expanded(document))
     else:
         documents = {item.id: item for item in catalog.dataset(data, DataOptions(offline=offline, data_dir=data_dir)).documents}
         if document not in documents:

@@ -7,10 +7,10 @@ depend on the batch cost points without a word. This probe asks the model itself
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from lidiag.bench import Bench
+from lidiag.files import expanded
 from lidiag.findings import Findings
 from lidiag.measurement import Paper
 from lidiag.multivector import MultiVectors
@@ -69,7 +69,7 @@ class LoadCheck:
         check_prompts(found, bench, sides)
         check_cuts(found, bench)
         if self.golden:
-            check_golden(found, bench, Path(self.golden).expanduser())
+            check_golden(found, bench, expanded(self.golden))
         found.number("faults", {}, len(found.faults), n=1, unit_of_n="models", no_interval="a count", better="lower")
         return found
 

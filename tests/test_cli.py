@@ -294,3 +294,13 @@ def test_a_collection_that_cannot_be_had_is_shown_once_with_its_cause(folder):
     assert "retrieval on data - How good are the rankings?" in done.stdout
     assert "BROKEN  all 2 gates on unjudged: nothing was measured there" in done.stdout
     assert done.stdout.count("PASSED") == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "--model", "~nobody-here/x"), ("run", "--data", "~nobody-here/x"), ("data", "check", "~nobody-here/x")]
+)
+def test_the_folder_of_an_unknown_user_is_a_folder_that_is_not_there(folder, arguments):
+    done = lidiag(*arguments, cwd=folder)
+    assert done.returncode == 4
+    assert "~nobody-here/x" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -36,7 +36,7 @@ from lidiag.dataset import Document
 from lidiag.datasets.lines import Faults
 from lidiag.datasets.rows import read_documents, read_queries
 from lidiag.errors import LidiagError, unknown
-from lidiag.files import sha256
+from lidiag.files import expanded, sha256
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 
@@ -64,11 +64,11 @@ def load(name: str, options: LoadOptions) -> Precomputed:
     Raises:
         LidiagError: a file is missing or not valid, or the numbers of items do not agree.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     settings = read_parameters(Settings, options.parameters, f"precomputed:{name}")
     if not folder.is_dir():
         raise LidiagError(f"There is no folder {name}.", "Name the folder that holds documents.safetensors and queries.safetensors.")
-    texts = Path(settings.collection).expanduser() if settings.collection else folder
+    texts = expanded(settings.collection) if settings.collection else folder
     files = {name: texts / name for name in ("corpus.jsonl", "queries.jsonl")}
     if absent := next((path for path in files.values() if not path.is_file()), None):
         raise LidiagError(

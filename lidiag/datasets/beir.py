@@ -22,7 +22,7 @@ from lidiag.datasets.lines import Faults, refuse_twins
 from lidiag.datasets.qrels import Judgements
 from lidiag.datasets.rows import read_documents, read_queries
 from lidiag.errors import LidiagError
-from lidiag.files import sha256
+from lidiag.files import expanded, sha256
 
 _SHOWN = 8
 
@@ -86,7 +86,7 @@ def existing(name: str) -> Path:
     Raises:
         LidiagError: there is none.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise LidiagError(f"{name} {what}.", "Name the folder that holds corpus.jsonl, queries.jsonl and qrels.tsv.")

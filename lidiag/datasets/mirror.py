@@ -15,6 +15,7 @@ from lidiag import hub
 from lidiag.cache import default_root
 from lidiag.dataset import DataOptions
 from lidiag.errors import LidiagError
+from lidiag.files import expanded
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -25,7 +26,7 @@ def mirrored(path: str, mirror: Path) -> Path:
     Raises:
         LidiagError: neither is there.
     """
-    looked = [mirror.expanduser() / path, mirror.expanduser() / path.rpartition("/")[2]]
+    looked = [expanded(mirror) / path, expanded(mirror) / path.rpartition("/")[2]]
     for folder in looked:
         if folder.is_dir():
             return folder
