@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag import kernels
+from lidiag.candidates import Candidates, Tokens, centre, worthwhile
 from lidiag.layout import Layout, Part
 from lidiag.multivector import MultiVectors, blocks
 from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
@@ -25,6 +26,9 @@ _LEAST = 16
 # A row of similarities begins at a cache line, 16 floats, and no row lies a power of two from the next: those share their
 # places in the cache.
 _LINE = 16
+
+# Fewer similarities are computed sooner than a way is chosen.
+MANY = 2**24
 
 
 class FusedPass:
@@ -46,6 +50,7 @@ class FusedPass:
         self._bounds: NDArray[np.int64] = documents.offsets.numpy()
         self._blocks = blocks(documents.lengths, document_tokens)
         self._trail = Trail(documents.vectors)
+        self._candidates: Candidates | None = None
 
     @staticmethod
     def knows(poolings: Iterable[Pooling]) -> bool:
@@ -65,13 +70,14 @@ class FusedPass:
             for prefix in self._prefixes
         ]
         columns = _at_least(tokens)
+        prepared = Tokens.of(tokens) if self._search(len(tokens)) else None
         waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for block in self._blocks:
             waiting.put(block)
         threads = torch.get_num_threads()
         workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            for work in [workers.submit(self._work, waiting, columns, offsets.numpy(), parts) for _ in range(threads)]:
+            for work in [workers.submit(self._work, waiting, columns, prepared, offsets.numpy(), parts) for _ in range(threads)]:
                 work.result()
         finally:
             while not waiting.empty():  # after an error or an interrupt, nobody shall go on
@@ -81,11 +87,27 @@ class FusedPass:
             torch.set_num_threads(threads)
         return {part.prefix: part.read(self._poolings, self._documents.lengths) for part in parts}
 
+    def _search(self, tokens: int) -> bool:
+        """Tell whether candidates are searched for: where MaxSim alone is wanted, and much of it."""
+        vectors, (layout, dim) = self._documents.vectors, (self._layout, self._documents.dim)
+        if layout.rows > 1 or tokens * len(vectors) < max(1, MANY) or not worthwhile(dim):
+            return False
+        self._candidates = self._candidates or Candidates(centre(vectors))
+        return True
+
     @torch.no_grad()
-    def _work(self, waiting: SimpleQueue[tuple[int, int]], tokens: Tensor, offsets: NDArray[np.int64], parts: Sequence[Part]) -> None:
+    def _work(
+        self,
+        waiting: SimpleQueue[tuple[int, int]],
+        tokens: Tensor,
+        prepared: Tokens | None,
+        offsets: NDArray[np.int64],
+        parts: Sequence[Part],
+    ) -> None:
         bounds, layout = self._bounds, self._layout
         widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
         similarities = torch.empty(max(int(widest), _LEAST), (len(tokens) // _LINE + 2) * _LINE)
+        room = prepared.room(int(widest)) if prepared else torch.empty(0)
         one_document = np.empty((layout.planes, 1, int(offsets[-1])), np.float32)
         ks, temperatures = np.array(layout.ks, np.int64), np.array(layout.temperatures, np.float64)
         while True:
@@ -93,17 +115,20 @@ class FusedPass:
                 first, last = waiting.get_nowait()
             except Empty:
                 return
-            start, end = bounds[first], bounds[last]
+            start = bounds[first]
             self._trail.reach(int(start))
-            vectors = _at_least(self._documents.vectors[start:end].float())
+            starts, whole = bounds[first:last] - start, bounds[first + 1 : last + 1] - start
+            ends = [whole if part.prefix is None else np.minimum(whole, starts + part.prefix) for part in parts]
+            vectors = self._documents.vectors[start : bounds[last]].detach().float()
+            search = self._candidates if len(vectors) else None
+            if prepared and search and search.pool(vectors, prepared, first, starts, ends, offsets, parts, one_document, room):
+                continue
+            vectors = _at_least(vectors)
             torch.mm(vectors, tokens.T, out=similarities[: len(vectors), : len(tokens)])
-            for part in parts:
-                starts, ends = bounds[first:last] - start, bounds[first + 1 : last + 1] - start
-                if part.prefix is not None:
-                    ends = np.minimum(ends, starts + part.prefix)
+            for part, end in zip(parts, ends, strict=True):
                 planes = part.planes.numpy() if part.keep else one_document
                 kernels.pool(
-                    similarities.numpy(), first, starts, ends, offsets, ks, temperatures, layout.mean, part.keep,
+                    similarities.numpy(), first, starts, end, offsets, ks, temperatures, layout.mean, part.keep,
                     planes, part.positions.numpy(), part.scores.numpy(),
                 )  # fmt: skip
 

@@ -40,19 +40,40 @@ _LOWEST = np.float32(-126)  # 2**-126 is the smallest normal number
 
 # Sums keep their order: reassociation is not among the liberties. Nothing is compiled before the first call.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"nnan", "nsz", "contract"}}
+_STRICT: dict[str, Any] = {**_OPTIONS, "fastmath": False}
+_LOOSE: dict[str, Any] = {**_OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}}
 
 
 def _compiled(function: _Function) -> _Function:
     return cast(_Function, numba.njit(**_OPTIONS)(function))
 
 
-def kept_on_disk(function: _Function) -> _Function:
-    """Compile at the first call, and keep the result."""
+def _kept_on_disk(function: _Function, options: dict[str, Any]) -> _Function:
     # Compiling takes seconds: once per machine, unless there is no folder to keep the result in.
     try:
-        return cast(_Function, numba.njit(cache=True, **_OPTIONS)(function))
+        return cast(_Function, numba.njit(cache=True, **options)(function))
     except RuntimeError:
-        return _compiled(function)
+        return cast(_Function, numba.njit(**options)(function))
+
+
+def kept_on_disk(function: _Function) -> _Function:
+    """Compile at the first call, and keep the result."""
+    return _kept_on_disk(function, _OPTIONS)
+
+
+def strictly_compiled(function: _Function) -> _Function:
+    """Compile with arithmetic as written, NaN and infinities included."""
+    return cast(_Function, numba.njit(**_STRICT)(function))
+
+
+def strictly_kept_on_disk(function: _Function) -> _Function:
+    """Compile likewise at the first call, and keep the result."""
+    return _kept_on_disk(function, _STRICT)
+
+
+def loosely_kept_on_disk(function: _Function) -> _Function:
+    """Compile at the first call with sums in any order, and keep the result."""
+    return _kept_on_disk(function, _LOOSE)
 
 
 @intrinsic
@@ -189,7 +210,8 @@ def _sum(block: Floats, start: int, end: int, left: int, right: int, out: Floats
 
 
 @_compiled
-def _add_up(values: Floats, offsets: Indices, document: int, scores: Floats) -> None:
+def add_up(values: Floats, offsets: Indices, document: int, scores: Floats) -> None:
+    """Write the document's scores, (queries, documents): the sums of values over each query's tokens, in float64."""
     for query in range(len(offsets) - 1):
         total = 0.0
         for t in range(offsets[query], offsets[query + 1]):
@@ -210,7 +232,7 @@ def _score(
     scores: Floats,
     values: Floats,
 ) -> None:
-    _add_up(states[0, slot], offsets, document, scores[0])
+    add_up(states[0, slot], offsets, document, scores[0])
     for i in range(len(ks)):
         kept = min(ks[i], n)
         values[:] = 0 if n else _NOTHING
@@ -220,18 +242,18 @@ def _score(
                 values[t] += top[t]
         for t in range(len(values)):
             values[t] /= np.float32(max(kept, 1))
-        _add_up(values, offsets, document, scores[1 + i])
+        add_up(values, offsets, document, scores[1 + i])
     k = ks[-1] if len(ks) else 0
     for i in range(len(temperatures)):
         mass, weighted = states[1 + k + 2 * i, slot], states[2 + k + 2 * i, slot]
         for t in range(len(values)):
             values[t] = weighted[t] / mass[t] if n else _NOTHING
-        _add_up(values, offsets, document, scores[1 + len(ks) + i])
+        add_up(values, offsets, document, scores[1 + len(ks) + i])
     if mean:
         total = states[-1, slot]
         for t in range(len(values)):
             values[t] = total[t] / np.float32(n) if n else _NOTHING
-        _add_up(values, offsets, document, scores[-1])
+        add_up(values, offsets, document, scores[-1])
 
 
 @kept_on_disk

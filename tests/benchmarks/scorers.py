@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
+from lidiag import fused
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Scoring, Softmax, TopK
 from lidiag.similarity import Needs, similarity_pass
@@ -20,6 +22,15 @@ EVERY_POOLING = (MaxSim(argmax=True), TopK(4), Softmax(0.1))
 def ours(queries: MultiVectors, documents: MultiVectors, poolings: tuple[Scoring, ...] = (MaxSim(),), *, tokens: bool = False) -> Tensor:
     """Score through the public pass; of several poolings the first one's scores are returned."""
     return torch.cat([block.scores(poolings[0]) for block in similarity_pass(queries, documents, Needs(poolings, tokens=tokens))])
+
+
+def ours_in_fp32(queries: MultiVectors, documents: MultiVectors) -> Tensor:
+    """Score through the public pass, without a search for candidates."""
+    many, fused.MANY = fused.MANY, sys.maxsize
+    try:
+        return ours(queries, documents)
+    finally:
+        fused.MANY = many
 
 
 def bare_product(queries: MultiVectors, documents: MultiVectors) -> None:

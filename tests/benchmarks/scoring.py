@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from scorers import EVERY_POOLING, bare_product, bare_product_by_threads, ours, peers, truth
+from scorers import EVERY_POOLING, bare_product, bare_product_by_threads, ours, ours_in_fp32, peers, truth
 from torch import Tensor
 from vectors import encode, random_vectors, read_vectors
 
@@ -49,6 +49,7 @@ def main() -> int:
     }
     own = {"lidiag": lambda: ours(queries, documents)}
     more = {
+        "lidiag, fp32 alone": lambda: ours_in_fp32(queries, documents),
         "lidiag, maxsim + argmax + topk(4) + softmax(0.1)": lambda: ours(queries, documents, EVERY_POOLING),
         "the same, states kept": lambda: ours(queries, documents, EVERY_POOLING, tokens=True),
     }
