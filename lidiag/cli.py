@@ -13,12 +13,12 @@ import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from lidiag import __version__, interruption
+from lidiag import __version__, cli_list, cli_options, cli_reports, interruption
 from lidiag.cli_cache import app as cache
 from lidiag.errors import LidiagError, unknown
 
@@ -70,7 +70,7 @@ def run(
     is kept: the same command goes on where it was stopped.
     """
     console = Console(stderr=True)
-    offline = _offline(offline)
+    offline = cli_options.offline(offline)
     if model == DEFAULT_MODEL and not data:
         console.print(
             f"Running {DEFAULT_MODEL}, the built-in model, on built-in data. Measure your own: lidiag run --model NAME --data FOLDER",
@@ -96,15 +96,15 @@ def run(
         data_dir=data_dir,
         seed=seed,
         device=checked_device(device) if device else best_device(),
-        dtype=_dtype(dtype),
-        store=_store(store),
+        dtype=cli_options.dtype(dtype),
+        store=cli_options.store(store),
         batch_size=batch_size,
         limit=limit,
         budget=None if budget is None else parse_budget(budget),
         offline=offline,
         trust_remote_code=trust_remote_code,
         shard=Shard.parse(shard),
-        executor=_executor(executor),
+        executor=cli_options.executor(executor),
         workers=workers,
     )
     bars = Bars(console)
@@ -145,94 +145,6 @@ def _answer(report: Report, out: Path, *, as_json: bool) -> None:
     raise typer.Exit(report.exit_code())
 
 
-listing = typer.Typer(help="List probes, suites, models or datasets.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(listing, name="list")
-
-
-@listing.command("probes")
-def list_probes() -> None:
-    """List the probes, each with its question."""
-    from lidiag import catalog
-
-    for name in catalog.probe_names():
-        typer.echo(f"{name:24} {catalog.probe_class(name).question}")
-
-
-@listing.command("suites")
-def list_suites() -> None:
-    """List the suites that ship with lidiag."""
-    from lidiag import catalog
-
-    for name in catalog.suite_names():
-        suite = catalog.suite(name)
-        typer.echo(f"{name:24} {suite.description}")
-
-
-@listing.command("models")
-def list_models() -> None:
-    """List the models that need no download, and the adapters that take a name."""
-    from lidiag import catalog
-
-    for name in catalog.model_names():
-        typer.echo(name)
-
-
-@listing.command("datasets")
-def list_datasets() -> None:
-    """List the collections that need no download, and the kinds that take a name."""
-    from lidiag import catalog
-
-    for name in catalog.dataset_names():
-        typer.echo(name)
-
-
-describing = typer.Typer(help="Describe a probe or a dataset.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(describing, name="describe")
-
-
-@describing.command("probe")
-def describe_probe(name: str) -> None:
-    """Say what a probe asks, how each of its numbers is defined, and its parameters."""
-    from lidiag import catalog
-    from lidiag.description import describe
-
-    typer.echo(describe(catalog.probe_class(name)))
-
-
-@describing.command("dataset")
-def describe_dataset(
-    name: Annotated[str, typer.Argument(help="[kind:]name or a folder.")],
-    data_dir: Annotated[Path | None, typer.Option(help="A local mirror of the hub.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-) -> None:
-    """Say what a name stands for: a benchmark's tasks with the revisions that are pinned (no data needed), or what a collection holds."""
-    offline = _offline(asked=False)
-    from lidiag import catalog, description
-    from lidiag.dataset import DataOptions
-    from lidiag.terminal import safe
-
-    parts = catalog.parts(name)
-    if parts is None:
-        about = description.of_dataset(catalog.dataset(name, DataOptions(offline=offline, data_dir=data_dir)))
-    else:
-        about = description.of_parts(parts)
-    typer.echo(json.dumps(about, indent=1) if as_json else safe(description.table(about)))
-
-
-@app.command()
-def show(
-    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
-    everything: Annotated[bool, typer.Option("--all", help="Every number, not only the headline ones.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Print a report."""
-    from lidiag import report as reports
-    from lidiag.terminal import summary
-
-    there = reports.read(report)
-    typer.echo(there.to_json() if as_json else summary(there, everything=everything))
-
-
 @app.command()
 def check(
     model: Annotated[str, typer.Argument(help="[adapter:]name[@revision][?key=value], a folder, or an id on the hub.")],
@@ -249,7 +161,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Tell whether a model is loaded as its authors meant it: exit 0 where no fault is found, 1 where one is."""
-    offline = _offline(offline)
+    offline = cli_options.offline(offline)
     from lidiag import catalog
     from lidiag.adapter import LoadOptions
     from lidiag.check import check as check_model
@@ -261,7 +173,7 @@ def check(
     quiet_libraries()
     options = LoadOptions(
         device=checked_device(device) if device else best_device(),
-        dtype=_dtype(dtype),
+        dtype=cli_options.dtype(dtype),
         offline=offline,
         trust_remote_code=trust_remote_code,
     )
@@ -312,7 +224,7 @@ def explain(
     offline: Annotated[bool, typer.Option(help="Ask no hub.")] = False,
 ) -> None:
     """Draw which query token matched which word or patch, clean and with injected distractors."""
-    offline = _offline(offline)
+    offline = cli_options.offline(offline)
     from lidiag import catalog, explanation, heatmap
     from lidiag.adapter import LoadOptions
     from lidiag.attribution import attribute
@@ -328,7 +240,7 @@ def explain(
         if document not in documents:
             raise unknown(f"document of {data}", document, documents, "the collection's corpus")
         chosen = documents[document]
-    options = LoadOptions(device=checked_device(device) if device else best_device(), dtype=_dtype(dtype), offline=offline)
+    options = LoadOptions(device=checked_device(device) if device else best_device(), dtype=cli_options.dtype(dtype), offline=offline)
     attribution = attribute(catalog.model(model, options), query, chosen, spikes=spikes, seed=seed)
     heatmap.draw(attribution, out / "explanation.png")
     explanation.write(attribution, out / "explanation.html")
@@ -338,123 +250,6 @@ def explain(
     )
     typer.echo(str(out / "explanation.html"))
     typer.echo(str(out / "explanation.png"))
-
-
-@app.command()
-def html(
-    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
-    out: Annotated[Path | None, typer.Option(help="The file to write; default: report.html beside the report.")] = None,
-) -> None:
-    """Write a report as one page, for people."""
-    from lidiag import report as reports
-    from lidiag.html import card
-
-    path = out or (report if report.is_dir() else report.parent) / "report.html"
-    card.write(reports.read(report), path)
-    typer.echo(path)
-
-
-@app.command()
-def export(
-    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
-    to: Annotated[str, typer.Option(help="csv: every number; latex: the headline numbers; every-eval-ever: a record of its schema 0.3.0.")],
-    out: Annotated[Path | None, typer.Option(help="The file to write; default: print.")] = None,
-    organization: Annotated[str, typer.Option(help="For every-eval-ever: who evaluated.")] = "",
-    relationship: Annotated[str, typer.Option(help="Likewise: first_party, third_party, collaborative or other.")] = "other",
-) -> None:
-    """Write a report's numbers in another format."""
-    from lidiag import export as exports
-    from lidiag import report as reports
-    from lidiag.files import write_text
-
-    text = exports.text(reports.read(report), to, organization, relationship)
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        write_text(out, text)
-        typer.echo(out)
-
-
-@app.command()
-def compare(
-    reports: Annotated[list[Path], typer.Argument(help="Two or more report.json or folders of runs; the first is the baseline.")],
-    floor: Annotated[float, typer.Option(help="Differences below this are negligible.", min=0)] = 0.01,
-    everything: Annotated[bool, typer.Option("--all", help="Every difference, not only the decided ones.")] = False,
-    as_html: Annotated[Path | None, typer.Option("--html", help="Write the comparison as a page, too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
-) -> None:
-    """Compare reports query by query."""
-    from lidiag import compare as comparing
-    from lidiag import comparison_table
-
-    comparison = comparing.compare(comparing.load(reports), floor=floor)
-    if as_html is not None:
-        from lidiag.html import comparison as pages
-
-        pages.write(comparison, as_html)
-    typer.echo(comparison.to_json() if as_json else comparison_table.text(comparison, everything=everything))
-
-
-@app.command()
-def gate(
-    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
-    baseline: Annotated[Path | None, typer.Option(help="The report that this one may not fall behind.")] = None,
-    gates: Annotated[Path | None, typer.Option(help="A TOML file of [[gates]] and [[regressions]]; default: the suite's own.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the outcome as JUnit XML.")] = None,
-    github: Annotated[bool, typer.Option("--github", help="Print annotations, and append to $GITHUB_STEP_SUMMARY.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
-) -> None:
-    """Judge a report: exit code 0 all gates hold, 1 one failed, 3 something broke, 5 nothing was judged."""
-    from lidiag import github as on_github
-    from lidiag import judgement
-    from lidiag import junit as junit_xml
-    from lidiag.compare import load, load_alone
-
-    sides = load_alone(report) if baseline is None else load([report, baseline])
-    judged = judgement.judge(*sides, gates=None if gates is None else judgement.read(gates))
-    if junit is not None:
-        junit_xml.write(judged, junit)
-    typer.echo(judged.to_json() if as_json else judged.text())
-    if github:
-        typer.echo(on_github.commands(judged), err=as_json)
-        on_github.append_summary(judged, os.environ.get("GITHUB_STEP_SUMMARY"))
-    raise typer.Exit(judged.exit_code())
-
-
-@app.command()
-def submit(
-    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a run.")],
-    to: Annotated[Path, typer.Option(help="The leaderboards' folder.")] = Path("leaderboards"),
-) -> None:
-    """Verify a report and file it with its values in a leaderboard's folder."""
-    from lidiag import leaderboard as boards
-
-    typer.echo(str(boards.submit(report, to, _suites())))
-
-
-leaderboard = typer.Typer(help="Check a leaderboard's folder, or draw its pages.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(leaderboard, name="leaderboard")
-
-
-@leaderboard.command("check")
-def check_leaderboard(folder: Annotated[Path, typer.Argument(help="The leaderboards' folder.")]) -> None:
-    """Verify every submission, reading data only: exit code 1 where one is not acceptable, 5 where there is none."""
-    from lidiag import leaderboard as boards
-
-    submissions, faults = boards.check(folder, _suites())
-    for fault in faults:
-        _say(fault)
-    typer.echo(f"{len(submissions)} submissions accepted, {len(faults)} faults")
-    raise typer.Exit(1 if faults else 0 if submissions else 5)
-
-
-@leaderboard.command("build")
-def build_leaderboard(folder: Annotated[Path, typer.Argument(help="The leaderboards' folder.")]) -> None:
-    """Draw README.md, index.html, leaderboard.json and leaderboard.csv, and a page per submission."""
-    from lidiag.html import board
-
-    made = board.build(folder, _suites())
-    typer.echo(f"{folder / 'index.html'}: {len(made)} boards, {sum(len(one.rows) for one in made)} rows")
 
 
 @app.command()
@@ -483,14 +278,19 @@ def calibrate(
 
 
 app.add_typer(cache, name="cache")
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON Schema of a report."""
-    from lidiag import report as reports
-
-    typer.echo(json.dumps(reports.json_schema(), indent=1))
+app.add_typer(cli_list.listing, name="list")
+app.add_typer(cli_list.describing, name="describe")
+for _reading in (
+    cli_reports.show,
+    cli_reports.html,
+    cli_reports.export,
+    cli_reports.compare,
+    cli_reports.gate,
+    cli_reports.submit,
+    cli_reports.schema,
+):
+    app.command()(_reading)
+app.add_typer(cli_reports.leaderboard, name="leaderboard")
 
 
 @app.callback(invoke_without_command=True)
@@ -521,16 +321,16 @@ def main() -> None:
         # Without standalone mode an Exit comes back as the code it carries.
         code = _unless_interrupted(app(standalone_mode=False))
     except LidiagError as error:
-        _say(str(error))
+        cli_options.say(str(error))
         raise SystemExit(USER_MUST_ACT) from None
     except KeyboardInterrupt:
-        _say("Interrupted. What was finished is kept: the same command goes on from there.")
+        cli_options.say("Interrupted. What was finished is kept: the same command goes on from there.")
         raise SystemExit(INTERRUPTED) from None
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if _is_usage_error(error):
-            _say(f"{error.format_message()} See `lidiag --help`.")  # pyright: ignore[reportAttributeAccessIssue] - click's
+            cli_options.say(f"{error.format_message()} See `lidiag --help`.")  # pyright: ignore[reportAttributeAccessIssue] - click's
             raise SystemExit(USER_MUST_ACT) from None
         logging.getLogger(__name__).exception("lidiag itself broke; this is a bug worth reporting.")
         raise SystemExit(BROKEN) from None
@@ -547,47 +347,7 @@ def _is_usage_error(error: Exception) -> bool:
     return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
 
 
-def _say(text: str) -> None:
-    from lidiag.terminal import safe
-
-    sys.stderr.write(f"lidiag: {safe(text)}\n")
-
-
-def _dtype(name: str) -> str:
-    known = ("float32", "bfloat16", "float16")
-    if name not in known:
-        raise unknown("dtype", name, known, "`lidiag run --help`")
-    return name
-
-
-def _store(name: str) -> Literal["float32", "float16"]:
-    if name == "float32" or name == "float16":  # noqa: PLR1714 - tells the types apart
-        return name
-    raise unknown("type of the store", name, ("float32", "float16"), "`lidiag run --help`")
-
-
-def _executor(name: str) -> Any:
-    known = ("local", "ray")
-    if name not in known:
-        raise unknown("executor", name, known, "`lidiag run --help`")
-    return name
-
-
-def _suites() -> dict[str, Any]:
-    from lidiag import catalog
-
-    return {name: catalog.suite(name) for name in catalog.suite_names()}
-
-
 def _default_folder(model: str, suites: tuple[str, ...]) -> Path:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("._") or "model"
     chosen = "+".join(re.sub(r"[^A-Za-z0-9._-]+", "_", Path(suite).stem) for suite in suites)
     return Path("lidiag-runs") / plain[:80] / chosen[:80]
-
-
-def _offline(asked: bool) -> bool:
-    """Tell whether no hub may be asked, by the option or HF_HUB_OFFLINE, and let the hub's own client know."""
-    asked = asked or os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
-    if asked:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub at its import, which comes later
-    return asked
