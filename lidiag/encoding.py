@@ -10,6 +10,7 @@ from typing import Any
 
 from lidiag.adapter import Adapter, Side, States
 from lidiag.dataset import Document
+from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.store import Encode, Job, Store
@@ -42,8 +43,7 @@ class Encoder:
         """Return the frozen states of a layer behind the vectors of queries (texts) or documents, in their order.
 
         Raises:
-            Skip: the model hands out none.
-            LidiagError: it has no such layer.
+            Skip: the model hands out none, or has no such layer.
         """
         adapter = self.adapter
         if not isinstance(adapter, States):
@@ -52,7 +52,10 @@ class Encoder:
         digests = [item.digest() if isinstance(item, Document) else hashlib.sha256(item.encode()).hexdigest() for item in items]
         names = [item.id if isinstance(item, Document) else item for item in items]
         sizes = [len(item.text) + (_PAGE_SIZE if item.page else 0) if isinstance(item, Document) else len(item) for item in items]
-        card = adapter.card.model_copy(update={"dim": encode(items[:1]).dim, "unit_rows": False})
+        try:
+            card = adapter.card.model_copy(update={"dim": encode(items[:1]).dim, "unit_rows": False})
+        except LidiagError as error:  # only here: that the disk is full, say, is no property of the model
+            raise Skip(str(error)) from error
         return self.store.fetch(
             Job(card, f"{side} states of layer {layer}", items, names, digests, sizes, encode, self.batch_size, self.device)
         )

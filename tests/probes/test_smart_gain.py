@@ -11,10 +11,12 @@ import torch
 from lidiag import catalog
 from lidiag.adapter import LoadOptions
 from lidiag.dataset import Document
+from lidiag.encoding import Encoder
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.probes import _smart_controls as controls
+from lidiag.store import Store
 from tests import zoo_text
 from tests.probes.toy import gaussian, measure, toy_bench, unit
 
@@ -100,15 +102,26 @@ def smart(tmp_path_factory):
     return catalog.model(f"smart:{zoo_text.single_vector(folder / 'model', zoo_text.bert(folder / 'bert'))}", LoadOptions())
 
 
-def test_layers_and_random_weights_of_a_network(smart):
+def test_a_layer_that_is_not_there_is_left_out_and_a_full_disk_is_no_layer(smart, tmp_path, monkeypatch):
+    encoder = Encoder(smart, Store(tmp_path), 8, "cpu")
+    with pytest.raises(Skip, match="-99"):
+        encoder.states("query", ["lens"], -99)
+
+    def full(*_):
+        raise LidiagError("The disk is full.", "Free space.")
+
+    monkeypatch.setattr(Store, "fetch", full)
+    with pytest.raises(LidiagError, match="full"):
+        encoder.states("query", ["lens"], -1)
+
+
+def test_layers_and_random_weights_of_a_network(smart, tmp_path):
     texts = [f"lens mirror {q} heat flow" for q in range(20)]
     made = [Document(f"d{q}", text) for q, text in enumerate(texts)]
     of_queries, of_documents = smart.queries(texts), smart.documents(made)
     bench = toy_bench(list(of_queries), list(of_documents), {q: {q: 1} for q in range(20)}, texts=texts, query_texts=texts, adapter=smart)
 
-    def encode_states(side, items, layer):
-        return smart.query_states(items, layer) if side == "query" else smart.document_states(items, layer)
-
+    encode_states = Encoder(smart, Store(tmp_path), 8, "cpu").states
     bench = dataclasses.replace(bench, queries=of_queries, documents=of_documents, encode_states=encode_states)
     before = {name: value.clone() for name, value in smart.model.state_dict().items()}
     state = torch.get_rng_state()
