@@ -24,7 +24,6 @@ def alone(folder: Path, name: str = ".lock", *, shared: bool = False) -> Generat
     path = folder / name
     made = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         file = _hold(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except BlockingIOError:
         raise LidiagError(f"{folder} is in use by {_holder(path)}.", "Wait for it, or name another folder with --out.") from None
@@ -53,7 +52,6 @@ def turn(path: Path, *, wait: bool = True) -> Generator[bool]:
 
     A file system without locks gives everyone a turn at once: work may be done twice, to the same end.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = _hold(path, fcntl.LOCK_EX, wait=wait)
     except BlockingIOError:
@@ -85,7 +83,11 @@ def held(path: Path) -> bool:
 
 def _hold(path: Path, kind: int, *, wait: bool = False) -> IO[str]:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except FileNotFoundError:
+            continue  # the folder was removed again just now, by whoever had finished with it
         try:
             fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino == path.stat().st_ino:

@@ -134,8 +134,9 @@ class Store:
             vectors = self._open(whole)
             if vectors is None and parts:
                 self._pack(job, order, parts, whole, self.notes[noted:])
-                shutil.rmtree(whole.with_suffix(".parts"), ignore_errors=True)
                 vectors = self._open(whole)
+            if vectors is not None:
+                shutil.rmtree(whole.with_suffix(".parts"), ignore_errors=True)
         if vectors is None:
             raise LidiagError(
                 f"{whole} did not come back from the disk as it was written.", "Check the disk, or set LIDIAG_CACHE to another one."

@@ -1,6 +1,8 @@
 import os
+import shutil
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +75,18 @@ def test_who_does_not_wait_is_told_that_it_is_not_its_turn(tmp_path):
         assert not other
     with turn(tmp_path / "turn", wait=False) as mine:
         assert mine
+
+
+def test_a_folder_that_is_removed_while_one_waits_is_made_again(tmp_path, monkeypatch):
+    real, removed = Path.open, []
+
+    def gone_once(path, *arguments, **named):
+        if not removed:
+            removed.append(path)
+            shutil.rmtree(path.parent)
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", gone_once)
+    with turn(tmp_path / "parts" / "turn") as mine:
+        assert mine
+    assert removed
