@@ -61,7 +61,7 @@ def _measure(work: Work) -> None:
         measure_collection(work, i, [j for j in range(len(work.probes)) if work.request.shard.owns(work.plan.unit(i, j))])
     for note in dict.fromkeys(work.encoder.store.notes + work.encoder.store.repairs):
         work.watch.remark(note)
-    for name in work.parts.damaged:
+    for name in dict.fromkeys(work.parts.damaged):
         work.watch.remark(f"{name} was damaged, and has been measured again")
 
 

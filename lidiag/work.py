@@ -27,7 +27,7 @@ from lidiag.plan import Plan, PlannedData, PlannedProbe
 from lidiag.probe import Probe
 from lidiag.report import Environment, Report, SuiteUsed
 from lidiag.report import read as read_report
-from lidiag.request import Request
+from lidiag.request import WHOLE, Request
 from lidiag.similarity import Tiling
 from lidiag.store import Store
 from lidiag.suite import Suite
@@ -65,6 +65,11 @@ class Work:
 
 def prepare(request: Request, watch: Watch) -> tuple[Work, Report | None]:
     """Load the model and the collections; with them return the report of this very run, where the folder holds it."""
+    if request.budget is not None and (request.shard != WHOLE or request.executor != "local"):
+        raise LidiagError(
+            "--budget measures how fast one process encodes: shares and actors would each limit the collections in another way.",
+            "Give them all the same --limit.",
+        )
     stages = Stages()
     deadline = time.monotonic() + (request.budget or math.inf)
     suites = [catalog.suite(name) for name in dict.fromkeys(request.suites)]
@@ -254,7 +259,10 @@ def _own_report(request: Request, adapter: Adapter, suites: tuple[SuiteUsed, ...
     path = request.out / "report.json"
     if not path.exists():
         return None
-    there = read_report(path)
+    try:
+        there = read_report(path)
+    except LidiagError as error:
+        raise LidiagError(error.what, "Remove it to measure again, or name another folder with --out.") from error
     if (there.model.name, there.model.revision, there.suites) != (adapter.card.name, adapter.card.revision, suites):
         asked = ", ".join(suite.name for suite in suites)
         other = ", ".join(suite.name for suite in there.suites)

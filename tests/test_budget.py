@@ -7,7 +7,7 @@ from lidiag import battery, budget, run
 from lidiag.dataset import Dataset, Document, Query
 from lidiag.errors import LidiagError
 from lidiag.report import read
-from lidiag.request import Request
+from lidiag.request import Request, Shard
 from lidiag.watch import Silent
 from tests.probes.toy import toy_bench
 from tests.test_battery import Scores
@@ -80,3 +80,11 @@ def test_a_probe_that_waits_for_a_pass_when_time_is_over_gives_no_half_figure():
     bench = toy_bench([torch.randn(3, 8) for _ in range(4)], [torch.randn(5, 8) for _ in range(3)], {i: {0: 1} for i in range(4)})
     (late,) = battery.measure([Scores()], bench, Silent(), deadline=time.monotonic() - 1)
     assert (late.status, late.findings.measurements) == ("skipped", [])
+
+
+@pytest.mark.parametrize("others", [{"shard": Shard(1, 2)}, {"executor": "ray"}], ids=["share", "ray"])
+def test_a_budget_is_of_one_process(tmp_path, others):
+    request = Request(model="builtin:lexical", suites=("smoke",), data=("builtin:facts",), out=tmp_path / "out", budget=60, **others)
+    with pytest.raises(LidiagError, match=r"how fast one process encodes.*the same --limit"):
+        (run.share if "shard" in others else run.run)(request, Silent())
+    assert not (tmp_path / "out").exists()

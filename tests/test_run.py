@@ -129,3 +129,13 @@ def test_a_run_says_how_vectors_were_kept_and_16_bits_do_not_move_the_quality(tm
     exact, rounded = (next(m.value for m in report.results[0].measurements if m.name == "nDCG@10") for report in reports)
     assert exact > 0.5
     assert abs(exact - rounded) < 0.005
+
+
+def test_a_damaged_report_in_the_folder_is_refused_with_what_to_do_and_left_as_it_is(tmp_path, request_of):
+    request = request_of(write(tmp_path / "good"))
+    run.run(request, Silent())
+    path = request.out / "report.json"
+    path.write_bytes(half := path.read_bytes()[:500])
+    with pytest.raises(LidiagError, match=r"is not a report.*Remove it to measure again, or name another folder with --out\."):
+        run.run(request, Silent())
+    assert path.read_bytes() == half
