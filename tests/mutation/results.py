@@ -23,12 +23,13 @@ class Survivor:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many mutants there are, were tried and were killed."""
+    """How many mutants there are, were tried and were killed; `first` of them before any test was written for their survivors."""
 
     name: str
     made: int
     tried: int
     killed: int
+    first: int
 
     @property
     def share(self) -> float:
@@ -45,7 +46,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Module:
-    """A module's mutants; `source` is the digest of the source they were made of."""
+    """A module's mutants; `source` is the digest of the source they were made of, `first` how many the first trial of `seed` killed."""
 
     group: str
     path: str
@@ -54,10 +55,22 @@ class Module:
     killed: frozenset[str]
     survivors: tuple[Survivor, ...]
     source: str
+    seed: str
+    first: int
 
     @property
     def counts(self) -> Counts:
-        return Counts(self.path, self.made, len(self.killed) + len(self.survivors), len(self.killed))
+        return Counts(self.path, self.made, self.tried, len(self.killed), self.first)
+
+    @property
+    def tried(self) -> int:
+        return len(self.killed) + len(self.survivors)
+
+    def after(self, before: Module | None) -> Module:
+        """Return this trial with what an earlier one of the same draw had killed, where there was one."""
+        if before is None or (before.source, before.seed, before.tried) != (self.source, self.seed, self.tried):
+            return self
+        return dataclasses.replace(self, first=before.first)
 
     def reason(self, survivor: Survivor, reasons: Reasons) -> str | None:
         return reasons.get((self.path, survivor.before, survivor.after))
@@ -76,13 +89,14 @@ def groups(modules: list[Module]) -> list[Counts]:
     found: list[Counts] = []
     for name in dict.fromkeys(module.group for module in modules):
         counts = [module.counts for module in modules if module.group == name]
-        found.append(Counts(name, sum(c.made for c in counts), sum(c.tried for c in counts), sum(c.killed for c in counts)))
+        made, tried, killed, first = (sum(column) for column in zip(*((c.made, c.tried, c.killed, c.first) for c in counts), strict=True))
+        found.append(Counts(name, made, tried, killed, first))
     return found
 
 
 def lines(modules: list[Module], reasons: Reasons) -> Iterator[str]:
     """Yield the table of modules and groups for a terminal."""
-    yield f"{'':40} {'made':>6} {'tried':>6} {'killed':>6} {'share':>7}  95 % interval where drawn; survivors without a reason"
+    yield f"{'':40} {'made':>6} {'tried':>6} {'killed':>6} {'share':>7} {'first':>7}  95 % interval where drawn; survivors without a reason"
     for group in groups(modules):
         for module in (module for module in modules if module.group == group.name):
             open_ = sum(module.reason(survivor, reasons) is None for survivor in module.survivors)
@@ -93,4 +107,4 @@ def lines(modules: list[Module], reasons: Reasons) -> Iterator[str]:
 def _row(counts: Counts) -> str:
     low, high = counts.interval
     reach = f"[{low:.1%}, {high:.1%}]" if counts.tried < counts.made else ""
-    return f"{counts.name:40} {counts.made:6} {counts.tried:6} {counts.killed:6} {counts.share:7.1%}  {reach}"
+    return f"{counts.name:40} {counts.made:6} {counts.tried:6} {counts.killed:6} {counts.share:7.1%} {counts.first / counts.tried:7.1%}  {reach}"

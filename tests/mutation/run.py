@@ -74,15 +74,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lidiag-mutants-") as folder:
         tree = forks.copy_tree(ROOT, Path(folder))
         for group, path, tests in chosen:
-            before = _read(given.results).get(path) if given.survivors else None
+            before = _read(given.results).get(path)
             source = (tree / path).read_text(encoding="utf-8")
             found = mutants(source)
             drawn = sample(found, given.most, f"{given.seed}:{path}")
             _say(f"{path}: {len(drawn)} of {len(found)} mutants")
-            known = before.killed if before and before.source == _digest(source) else frozenset[str]()
+            known = before.killed if given.survivors and before and before.source == _digest(source) else frozenset[str]()
             killed, survivors = _try(Trial(tree, path, tests), drawn, known)
-            tried = Module(group, path, tuple(tests), len(found), killed, survivors, _digest(source))
-            _write(given.results, _read(given.results) | {path: tried})
+            tried = Module(group, path, tuple(tests), len(found), killed, survivors, _digest(source), given.seed, len(killed))
+            _write(given.results, _read(given.results) | {path: tried.after(before)})
     kept = _read(given.results)
     every = [path for _, path, _ in _chosen([])]
     modules = [kept[path] for path in every if path in kept and kept[path].source == _digest((ROOT / path).read_text(encoding="utf-8"))]
