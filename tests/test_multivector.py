@@ -82,6 +82,7 @@ def test_what_a_mask_keeps_of_a_padded_batch_is_packed_item_by_item():
     [
         ([2, 3, 1, 4], 5, [(0, 2), (2, 4)]),  # 2 + 3 and 1 + 4 fill a block
         ([2, 4, 1, 4], 5, [(0, 1), (1, 3), (3, 4)]),
+        ([2, 2, 1], 2, [(0, 1), (1, 2), (2, 3)]),  # every block counts anew
         ([9, 1, 1], 5, [(0, 1), (1, 3)]),  # one item with more
         ([1, 9, 9], 5, [(0, 1), (1, 2), (2, 3)]),
         ([0, 0, 3], 2, [(0, 2), (2, 3)]),

@@ -23,6 +23,10 @@ def value(found, name, pooling="maxsim"):
     return found.get(name, {"pooling": pooling}).value
 
 
+def verdict(found):
+    return next(finding.data["verdict"] for finding in found.findings if finding.name == "concentration")
+
+
 @pytest.mark.parametrize("pooling", POOLINGS, ids=repr)
 @pytest.mark.parametrize("sizes", [(6, 30), (6, 3), (1, 1)])
 def test_the_closed_form_is_what_autograd_finds(pooling, sizes):
@@ -72,6 +76,12 @@ def test_one_winner_of_four_by_hand():
     assert value(found, "winners") == pytest.approx(1 / 2)
 
 
+def test_winners_are_the_vectors_that_tokens_choose():
+    # Tokens 1 and 2 choose vector 0 and token 3 vector 1; vectors 2 and 3 would each have had a token of their own.
+    found = gini([unit([1, 0.1, 0, 0.2], [1, -0.1, 0.2, 0], [0, 1, 0, 0])], [AXES], {0: {0: 1}})
+    assert value(found, "winners") == pytest.approx(2 / 3)
+
+
 def test_every_vector_a_winner_by_hand():
     found = gini([AXES], [AXES], {0: {0: 1}})
     assert value(found, "gini") == pytest.approx(0)
@@ -91,15 +101,19 @@ def test_random_winners_have_no_excess_and_a_planted_hub_has():
     generator = torch.Generator().manual_seed(3)
     queries, documents = ([gaussian(generator, size, 64) for _ in range(150)] for size in (12, 60))
     relevance = {q: {q: 1} for q in range(len(queries))}
-    chance = gini(queries, documents, relevance).get("gini_excess", {"pooling": "maxsim"})
+    found = gini(queries, documents, relevance)
+    chance = found.get("gini_excess", {"pooling": "maxsim"})
     assert chance.low < 0.02
     assert chance.high > -0.02
-    assert value(gini(queries, documents, relevance), "gini_null") == pytest.approx(1 - 12 / 60, abs=0.06)
+    assert verdict(found) == "none"
+    assert value(found, "gini_null") == pytest.approx(1 - 12 / 60, abs=0.06)
     lift = torch.zeros(64)
     lift[0] = 3
     hubs = [torch.nn.functional.normalize(query + lift, dim=1) for query in queries]
     planted = [torch.cat((torch.nn.functional.normalize(lift, dim=0).unsqueeze(0), document[1:])) for document in documents]
-    assert value(gini(hubs, planted, relevance), "gini_excess") > 0.9
+    found = gini(hubs, planted, relevance)
+    assert value(found, "gini_excess") > 0.9
+    assert verdict(found) == "strong"
 
 
 def test_the_pair_is_the_first_of_the_highest_grade_in_judgement_order():

@@ -14,6 +14,7 @@ from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim
 from lidiag.probes._references import Shuffled
+from lidiag.probes.length_bias import _add_over_questions
 from lidiag.similarity import Tiling
 from tests.probes.toy import ToyAdapter, gaussian, measure, toy_bench
 
@@ -269,6 +270,18 @@ def test_two_of_each_draw_show_a_spread():
 def test_parameters_that_make_no_sense_are_refused(parameters, why):
     with pytest.raises(LidiagError, match=why):
         catalog.probe("length-bias", parameters)
+
+
+def test_questions_are_drawn_alone_or_crossed_with_shuffles():
+    # Crossed, worked by hand: mean squares of shuffles 9, of questions 4, of the rest 1; freedom 12^2 / (81 + 16 + 1).
+    found = random_collection(lambda length, generator: gaussian(generator, length, DIM), documents=8, queries=2).findings()
+    _add_over_questions(found, "rho_foreign", MaxSim(), np.array([[1.0, np.nan, 2.0, 6.0]]))
+    _add_over_questions(found, "rho_excess", MaxSim(), np.array([[1.0, 0.0, 2.0], [3.0, np.nan, 6.0]]))
+    alone, crossed = found.get("rho_foreign", MAXSIM), found.get("rho_excess", MAXSIM)
+    reach = scipy_stats.t.ppf(0.975, 2) * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
+    assert (alone.value, alone.low, alone.n) == (3, pytest.approx(3 - reach), 3)
+    reach = scipy_stats.t.ppf(0.975, 144 / 98) * np.sqrt(3)
+    assert (crossed.value, crossed.low, crossed.high, crossed.n) == (3, pytest.approx(3 - reach), pytest.approx(3 + reach), 2)
 
 
 def test_every_measurement_has_its_formula():

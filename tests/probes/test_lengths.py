@@ -27,10 +27,13 @@ LENGTHS = np.array([1, 2, 3, 4, 4, 7, 8, 8, 11, 16, 20, 1, 0])
         ([8] * 10, 8, (2, 4, 8)),
         ([7] * 10, 128, ()),
         ([64] * 10, 4, ()),
+        ([7] * 10, 7, ()),
     ],
 )
 def test_the_longest_prefix_is_one_that_a_fifth_of_the_documents_reach(lengths, longest, expected):
-    assert prefixes(np.array(lengths), longest) == expected
+    found = prefixes(np.array(lengths), longest)
+    assert found == expected
+    assert all(isinstance(prefix, int) for prefix in found)
 
 
 def test_a_score_with_a_vector_of_the_whole_document_has_no_prefixes():

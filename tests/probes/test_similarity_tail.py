@@ -9,7 +9,7 @@ from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.probes._tail import Pool, pools, seen
 from lidiag.probes._within import best_weight, centred, chosen_elsewhere, drawn_again, folds, held_out_auc
-from lidiag.probes.similarity_tail import _add_weight, _say_verdict
+from lidiag.probes.similarity_tail import _add_ranks, _add_weight, _say_verdict
 from tests.probes.toy import gaussian, measure, toy_bench, unit
 
 AXIS = unit([1, 0, 0])
@@ -116,6 +116,17 @@ def test_ranks_margins_and_topk_by_hand():
     assert view.topk[rows[0]] == pytest.approx([0.9, 0.75, 2 / 3, 0.6], abs=1e-6)
     assert view.topk[rows[1]] == pytest.approx([0.7] * 4, abs=1e-6)
     assert view.tail[rows] == pytest.approx([0.55, 0.7], abs=1e-6)
+
+
+def test_similarities_are_given_apart_for_relevant_documents_and_others():
+    bench = toy_bench([AXIS], [document(0.9, 0.6), document(0.7, 0.5), document(0.5)], {0: {0: 1}})
+    found, drawn = bench.findings(), pools(bench, 10)
+    _add_ranks(found, drawn, list(seen(bench, drawn, 4, (2, 3))))
+    by_rank = {(m.at["rank"], m.at["documents"]): m.value for m in found.measurements if m.name == "similarity"}
+    assert by_rank == pytest.approx(
+        {("1", "relevant"): 0.9, ("1", "non-relevant"): 0.6, ("2-4", "relevant"): 0.6, ("2-4", "non-relevant"): 0.5}, abs=1e-6
+    )
+    assert found.get("rank_auc", {"rank": "1"}).value == 1
 
 
 def test_what_is_seen_is_what_sorting_all_similarities_gives():

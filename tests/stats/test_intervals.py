@@ -287,6 +287,20 @@ def test_a_base_in_one_query_gives_no_interval():
     assert nearly.no_interval == "so few units hold the base that the interval has no upper end"
 
 
+def test_the_upper_end_of_a_ratio_is_given_up_to_e_to_the_50():
+    logs, given_up = [], []
+    values = np.array([1.0, 2.0, 3.0])
+    for small in np.linspace(0.055, 0.06, 100):
+        base = np.array([small, 3.0, small])
+        ratio = values.sum() / base.sum()
+        errors = (values - ratio * base) * 2 / (base.sum() - base) / ratio
+        logs.append(scipy_stats.t.ppf(0.975, 2) * errors.std(ddof=1) / np.sqrt(3) * log_stretches(errors)[1])
+        given_up.append(ratio_interval(values, base).no_interval is not None)
+    assert min(logs) < 49
+    assert max(logs) > 51
+    assert given_up == [log > 50 for log in logs]
+
+
 @pytest.mark.parametrize("base", [[0.0, 0.0], [-1.0, 0.5]])
 def test_a_base_that_sums_to_nothing_is_refused_with_its_sum(base):
     with pytest.raises(ValueError, match=f"sums to {sum(base):g} over 2 values"):
