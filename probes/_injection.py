@@ -18,8 +18,9 @@ from lidiag.bench import Bench
 from lidiag.pooling import Pooling
 from lidiag.similarity import Block
 
-from ._distractors import RANDOM, TARGETED, Source, first_look
+from ._distractors import RANDOM, TARGETED, Source
 from ._merging import Merged
+from ._nearest import first_look
 from ._quality import Judgements, Order
 from ._threads import in_threads
 

@@ -11,9 +11,9 @@ from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Mean, Softmax, TopK
-from lidiag.probes import _distractors
-from lidiag.probes._distractors import RANDOM, TARGETED, Nearest, Source, first_look
+from lidiag.probes._distractors import RANDOM, TARGETED, Source
 from lidiag.probes._injection import Sweep
+from lidiag.probes._nearest import first_look
 from lidiag.similarity import Needs, Tiling, similarity_pass
 from tests.probes.toy import ToyAdapter, gaussian, measure, toy_bench, unit
 
@@ -125,31 +125,6 @@ def _rescored(bench, query, pooling, longer, injected):
     recall = len(set(ranking) & set(bench.relevant[query].tolist())) / len(bench.relevant[query])
     rates = (share[:, ~relevant].mean(), gain if gain > 0 else np.nan, share[:, relevant].mean())
     return [*(float(rate) for rate in rates), float(np.mean(takes)), recall, dcg / best]
-
-
-def test_the_first_look_is_exact_and_leaves_relevant_documents_out(monkeypatch):
-    monkeypatch.setattr(_distractors, "_DOCUMENT_TOKENS", 7)  # many parts, which cut documents in two
-    monkeypatch.setattr(_distractors, "_QUERY_TOKENS", 10)
-    bench = random_bench(seed=2)
-    owner = np.repeat(np.arange(len(bench.documents)), bench.lengths)
-    for query, nearest in enumerate(first_look(bench, 12)):
-        similarities = (bench.queries[query] @ bench.documents.vectors.T).double().numpy()
-        similarities[:, np.isin(owner, bench.relevant[query])] = -np.inf
-        pooled = np.argsort(-similarities.max(0), kind="stable")[:12]
-        assert nearest.pooled.tolist() == pooled.tolist()
-        assert nearest.pooled_tokens.tolist() == similarities.argmax(0)[pooled].tolist()
-        taken: list[int] = []
-        while len(taken) < 12:
-            row = np.argsort(-similarities[len(taken) % len(similarities)])
-            taken.append(next(v for v in row.tolist() if v not in taken))
-        assert nearest.turns.tolist() == taken
-
-
-def test_tokens_take_turns_and_never_take_a_vector_twice():
-    similarities = np.array([[0.9, 0.8, 0.7], [0.95, 0.6, 0.5]], dtype=np.float32)
-    nearest = Nearest.of(similarities, np.array([[5, 3, 1], [5, 4, 3]]))
-    assert nearest.turns.tolist() == [5, 4, 3]
-    assert (nearest.pooled.tolist(), nearest.pooled_tokens.tolist()) == ([5, 3, 1], [1, 0, 0])
 
 
 def test_the_share_of_tokens_that_pooled_targets_are_near():

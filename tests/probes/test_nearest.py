@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lidiag.errors import LidiagError
+from lidiag.probes import _nearest, _nearest_kernels
+from lidiag.probes._nearest import Nearest, first_look
+from tests.probes.toy import toy_bench
+
+
+def random_bench(seed=0, queries=4, documents=30, values=None):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 9, (queries + documents,), generator=generator).tolist()
+    vectors = [torch.randn(size, 3, generator=generator) for size in sizes]
+    if values:  # few values: equal similarities abound
+        vectors = [torch.tensor(values)[torch.randint(len(values), v.shape, generator=generator)] for v in vectors]
+    relevance = {q: {d: 1 for d in range(documents) if d % queries == q % 3} for q in range(queries)}
+    return toy_bench(vectors[:queries], vectors[queries:], relevance)
+
+
+@pytest.mark.parametrize("values", [None, (-1.0, 0.0, 1.0)])
+@pytest.mark.parametrize("columns", [16, 48])
+def test_the_first_look_is_exact_and_leaves_relevant_documents_out(monkeypatch, columns, values):
+    monkeypatch.setattr(_nearest, "_DOCUMENT_TOKENS", columns)  # many parts, which cut documents in two
+    monkeypatch.setattr(_nearest, "_QUERY_TOKENS", 10)
+    monkeypatch.setattr(_nearest, "_ROOM", 2)
+    bench = random_bench(2, values=values)
+    owner = np.repeat(np.arange(len(bench.documents)), bench.lengths)
+    for query, nearest in enumerate(first_look(bench, 12)):
+        similarities = (bench.queries[query] @ bench.documents.vectors.T).double().numpy()
+        similarities[:, np.isin(owner, bench.relevant[query])] = -np.inf
+        pooled = np.argsort(-similarities.max(0), kind="stable")[:12]
+        if values is None:
+            assert nearest.pooled.tolist() == pooled.tolist()
+            assert nearest.pooled_tokens.tolist() == similarities.argmax(0)[pooled].tolist()
+        assert similarities.max(0)[nearest.pooled].tolist() == similarities.max(0)[pooled].tolist()
+        taken: list[int] = []
+        while len(taken) < 12:
+            row = np.argsort(-similarities[len(taken) % len(similarities)], kind="stable")
+            taken.append(next(v for v in row.tolist() if v not in taken))
+        assert nearest.turns.tolist() == taken
+
+
+def test_every_way_to_look_finds_the_same():
+    bench = random_bench(5)
+    here, elsewhere = (way(bench, range(4), 9) for way in (_nearest._nearest, _nearest._nearest_elsewhere))
+    assert here[1].tolist() == elsewhere[1].tolist()
+    np.testing.assert_allclose(here[0], elsewhere[0], rtol=1e-5, atol=1e-6)
+
+
+@given(st.data())
+def test_kept_are_the_greatest_with_the_first_of_equals_first(data):
+    count = data.draw(st.integers(1, 5))
+    tokens, columns, parts = (data.draw(st.integers(1, most)) for most in (3, 3, 4))
+    columns *= _nearest_kernels.LANES
+    some = st.sampled_from([-np.float32(3e38), -1.5, -1e-40, -0.0, 0.0, 1e-40, 0.25, 2.0, np.float32(3e38)])
+    n = parts * columns
+    similarities = np.array(data.draw(st.lists(some, min_size=tokens * n, max_size=tokens * n)), np.float32).reshape(tokens, n)
+    group = np.sort(data.draw(st.lists(st.integers(0, 1), min_size=tokens, max_size=tokens)))
+    out = [[(0, 0)], [(3, 5), (columns - 1, columns + 1)]]
+    bounds, ranges = np.cumsum([0, *map(len, out)]), np.array([pair for pairs in out for pair in pairs], dtype=np.int64)
+    best, filled = np.full(tokens, -np.inf, np.float32), np.zeros(tokens, np.int64)
+    keys = np.empty((tokens, 2 * count), np.int64)
+    for first in range(0, n, columns):
+        part = np.ascontiguousarray(similarities[:, first : first + columns])
+        _nearest_kernels.keep(part, first, group, bounds, ranges, best, keys, filled, count)
+    values, positions = np.empty((tokens, count), np.float32), np.empty((tokens, count), np.int64)
+    _nearest_kernels.read(keys, filled, values, positions)
+    for t in range(tokens):
+        allowed = np.array([p for p in range(n) if not any(a <= p < b for a, b in out[group[t]])])
+        expected = allowed[np.argsort(-similarities[t, allowed], kind="stable")[:count]]
+        assert positions[t].tolist() == expected.tolist()
+        assert values[t].tolist() == similarities[t, expected].tolist()
+
+
+def test_vectors_without_numbers_are_told_and_not_looked_at():
+    bench = random_bench()
+    bench.queries.vectors[0] = torch.nan
+    with pytest.raises(LidiagError, match="near 0 document vectors, and 12 are asked for"):
+        list(first_look(bench, 12))
+
+
+def test_tokens_take_turns_and_never_take_a_vector_twice():
+    similarities = np.array([[0.9, 0.8, 0.7], [0.95, 0.6, 0.5]], dtype=np.float32)
+    nearest = Nearest.of(similarities, np.array([[5, 3, 1], [5, 4, 3]]))
+    assert nearest.turns.tolist() == [5, 4, 3]
+    assert (nearest.pooled.tolist(), nearest.pooled_tokens.tolist()) == ([5, 3, 1], [1, 0, 0])
