@@ -108,6 +108,7 @@ def test_nearest_counts_equal_a_plain_sort(monkeypatch, tokens, most):
     monkeypatch.setattr(uses, "_VECTORS", most)
     generator = torch.Generator().manual_seed(0)
     queries, vectors = gaussian(generator, 30, 8), gaussian(generator, 500, 8)
+    vectors[0], vectors[-1] = queries[4], queries[5]  # the first and the last are the nearest of one token each
     owner = np.arange(30) % 3
     counts = uses.nearest_counts(queries, vectors, owner, 3)
     order = (queries @ vectors.T).argsort(1, descending=True)[:, : uses.NEAREST]
