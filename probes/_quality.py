@@ -5,6 +5,7 @@ For curves over hundreds of conditions; the figures of the plain rankings are `r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from lidiag.bench import Bench
 
+from . import _quality_kernels as kernels
+
 CUTOFF = 10
 
 
@@ -23,16 +26,15 @@ class Order:
 
     def __init__(self, ids: Sequence[str]) -> None:
         """Keep the place of every document's id among all ids."""
-        by_id = torch.tensor(sorted(range(len(ids)), key=ids.__getitem__), dtype=torch.int64)
-        self._place = torch.empty_like(by_id)
-        self._place[by_id] = torch.arange(len(ids))
+        self._place = np.empty(len(ids), dtype=np.int64)
+        self._place[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
 
     def first(self, scores: Tensor) -> Tensor:
         """Return the positions of the ten best documents (fewer where there are fewer) of (..., documents) fp32 scores."""
-        # One whole number holds score and id: the bits of a float, read as an integer, keep its order (mirrored below 0).
-        bits = (scores.float() + 0.0).view(torch.int32).to(torch.int64)
-        keys = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits) * len(self._place) + self._place
-        return keys.topk(min(CUTOFF, len(self._place)), -1).indices
+        rows = scores.detach().float().reshape(-1, len(self._place)).contiguous().numpy()
+        found = np.empty((len(rows), min(CUTOFF, len(self._place))), dtype=np.int64)
+        kernels.first(rows, self._place, found)
+        return torch.from_numpy(found).reshape(*scores.shape[:-1], -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,11 @@ class Judgements:
     @classmethod
     def of(cls, bench: Bench, query: int) -> Judgements:
         """Take the judgements of query number `query`, which has a relevant document."""
+        positive = {document: float(grade) for document, grade in bench.grades[query].items() if grade > 0}
         gains = torch.zeros(len(bench.documents), dtype=torch.float64)
-        for document, grade in bench.grades[query].items():
-            gains[document] = max(0, grade)
-        best = gains.sort(descending=True).values[:CUTOFF]
-        return cls(gains, int((gains > 0).sum()), float((best * _discounts(len(best))).sum()))
+        gains[list(positive)] = torch.tensor(list(positive.values()), dtype=torch.float64)
+        best = torch.tensor(sorted(positive.values(), reverse=True)[:CUTOFF], dtype=torch.float64)
+        return cls(gains, len(positive), float((best * _discounts(len(best))).sum()))
 
     def recall(self, first: Tensor) -> NDArray[np.float64]:
         """Return relevant documents in the first ten / min(relevant documents, 10), for (..., 10) positions."""
@@ -61,5 +63,6 @@ class Judgements:
         return ((self.gains[first] * _discounts(first.shape[-1])).sum(-1) / self.ideal).numpy()
 
 
+@functools.cache
 def _discounts(ranks: int) -> Tensor:
     return 1 / torch.arange(2, ranks + 2, dtype=torch.float64).log2()

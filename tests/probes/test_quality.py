@@ -23,6 +23,22 @@ def test_the_order_is_by_score_and_then_by_falling_id(scores, seed):
     assert Order(ids).first(torch.tensor(scores)).tolist() == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(documents=st.integers(1, 200), levels=st.integers(1, 200), seed=st.integers(0, 99))
+def test_many_rankings_at_once_are_those_of_a_stable_sort(documents, levels, seed):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-levels, levels, (2, 3, documents), generator=generator) / 8
+    by_id = sorted(range(documents), key=str, reverse=True)
+    order = scores[..., by_id].sort(dim=-1, descending=True, stable=True).indices
+    assert torch.equal(Order([str(i) for i in range(documents)]).first(scores), torch.tensor(by_id)[order][..., :10])
+
+
+def test_a_layout_that_is_not_contiguous_is_ranked_alike():
+    scores = torch.rand(30, 4, generator=torch.Generator().manual_seed(0))
+    order = Order([str(i) for i in range(30)])
+    assert torch.equal(order.first(scores.T), order.first(scores.T.contiguous()))
+
+
 def test_recall_and_ndcg_of_many_rankings_are_ir_measures_figures():
     generator = torch.Generator().manual_seed(3)
     documents = [gaussian(generator, 2, 4) for _ in range(40)]
