@@ -116,6 +116,23 @@ def test_offsets_that_do_not_fit_are_refused(offsets):
         MultiVectors(torch.zeros(10, 4), offsets)
 
 
+@pytest.mark.parametrize(
+    ("vectors", "offsets", "shapes"),
+    [
+        (torch.zeros(10), torch.tensor([0, 10]), r"\(10,\) and \(2,\)"),
+        (torch.zeros(10, 4), torch.tensor([[0, 10]]), r"\(10, 4\) and \(1, 2\)"),
+    ],
+)
+def test_parts_of_another_number_of_axes_are_refused(vectors, offsets, shapes):
+    with pytest.raises(ValueError, match=shapes):
+        MultiVectors(vectors, offsets)
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_disk(tmp_path, packed):
+    with pytest.raises(OSError, match="No such file"):
+        packed.save(tmp_path / "absent" / "file.safetensors")
+
+
 def test_a_side_table_of_another_length_is_refused(packed):
     with pytest.raises(ValueError, match="pooled has 3 rows for 4 items"):
         MultiVectors(packed.vectors, packed.offsets, pooled=torch.zeros(3, 2))
