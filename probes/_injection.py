@@ -24,7 +24,8 @@ from ._nearest import first_look
 from ._quality import Judgements, Order
 from ._threads import in_threads
 
-EFFECTS = ("hijack_rate", "hijack_gain", "outbid_rate", "takeover@10", "recall", "ndcg")
+BEFORE = ("recall", "ndcg", "gap")
+EFFECTS = ("hijack_rate", "gain", "outbid_rate", "takeover@10", "recall", "ndcg")
 
 _QUERIES_AT_A_TIME = 16
 _ROUNDING = 1e-6  # of a product of two vectors of length 1
@@ -80,7 +81,7 @@ class Ranking:
         return np.stack(
             [
                 _mean(foes.share) / foes.tokens,
-                _mean(foes.positive) / self.gap if self.gap > 0 else np.full(len(after), np.nan),
+                _mean(foes.positive),
                 _mean(friends.share) / friends.tokens,
                 _mean((after[:, self.foes[self.outside]] > self.bar).numpy()),
                 self.judgements.recall(first),
@@ -93,14 +94,13 @@ class Ranking:
 class Sweep:
     """Every set of every kind, put into the documents of one query after another.
 
-    `before` (queries, poolings, 2) is recall and nDCG as they are; `effects` is (queries, poolings, kinds, k, EFFECTS), the
-    mean over draws; `covered` (queries, k) is the share of the query's tokens that are nearest to at least one of the first k
-    vectors of targeted_pooled.
+    `before` is (queries, poolings, BEFORE); `effects` is (queries, poolings, kinds, k, EFFECTS), the mean over draws; `covered`
+    (queries, k) is the share of the query's tokens that are nearest to at least one of the first k vectors of targeted_pooled.
     """
 
     def __init__(self, bench: Bench, poolings: Sequence[Pooling], kinds: Sequence[str], k: Sequence[int], draws: int) -> None:
         """Look for the nearest vectors of the corpus, where a kind of set is made of them."""
-        self.before = np.full((len(bench), len(poolings), 2), np.nan)
+        self.before = np.full((len(bench), len(poolings), len(BEFORE)), np.nan)
         self.effects = np.full((len(bench), len(poolings), len(kinds), len(k), len(EFFECTS)), np.nan)
         self.covered = np.full((len(bench), len(k)), np.nan)
         self._bench, self._poolings, self._kinds, self._k, self._draws = bench, poolings, kinds, k, draws
@@ -115,7 +115,7 @@ class Sweep:
             query = block.queries[row]
             judgements = Judgements.of(self._bench, query)
             own = [Ranking.of(p, self._order, judgements, block.scores(p)[row], block.state_of(p, row)) for p in self._poolings]
-            self.before[query] = [(judgements.recall(ranking.first), judgements.ndcg(ranking.first)) for ranking in own]
+            self.before[query] = [(judgements.recall(ranking.first), judgements.ndcg(ranking.first), ranking.gap) for ranking in own]
             for d, kind in enumerate(self._kinds):
                 similarities = self._similarities(kind, query)
                 for p, ranking in enumerate(own):

@@ -11,25 +11,31 @@ from lidiag import stats
 from lidiag.findings import Findings
 from lidiag.measurement import Better
 
-from ._injection import EFFECTS
+from ._injection import BEFORE, EFFECTS
 
 CONTROLS = ("gaussian_matched", "passage")
 # Written before the figures: a loss of a twentieth of the recall is negligible, one of a quarter is strong.
 NEGLIGIBLE, STRONG = 0.05, 0.25
 
 _REFERENCE_K = 100
-_RATES: tuple[tuple[str, Better], ...] = (
-    ("hijack_rate", "neither"),
-    ("hijack_gain", "lower"),
-    ("outbid_rate", "lower"),
-    ("takeover@10", "lower"),
-)
-_RETAINED = (("recall", "recall_retained"), ("ndcg", "ndcg_retained"))
+# The effect, and the base of what is a ratio of means over queries.
+_MEASURED: dict[str, tuple[str, str | None, Better]] = {
+    "hijack_rate": ("hijack_rate", None, "neither"),
+    "hijack_gain": ("gain", "gap", "lower"),
+    "outbid_rate": ("outbid_rate", None, "lower"),
+    "takeover@10": ("takeover@10", None, "lower"),
+    "recall_retained": ("recall", "recall", "higher"),
+    "ndcg_retained": ("ndcg", "ndcg", "higher"),
+}
+_NOTHING_TO_LOSE = "no query has a relevant document in its first ten, so there is nothing to lose."
 _NO_VALUE = {
     "hijack_rate": "no query has a non-relevant document with token vectors.",
     "hijack_gain": "no query scores its best relevant document above the median of the others.",
     "outbid_rate": "no query has a relevant document with token vectors.",
     "takeover@10": "no query has a non-relevant document outside its first ten.",
+    "recall_retained": _NOTHING_TO_LOSE,
+    "ndcg_retained": _NOTHING_TO_LOSE,
+    "targeting_effect": _NOTHING_TO_LOSE,
 }
 
 Array = NDArray[np.float64]
@@ -37,7 +43,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a sweep found: `before` (queries, poolings, recall and nDCG), `effects` (queries, poolings, kinds, k, EFFECTS)."""
+    """What a sweep found: `before` (queries, poolings, BEFORE), `effects` (queries, poolings, kinds, k, EFFECTS)."""
 
     found: Findings
     poolings: tuple[str, ...]
@@ -55,9 +61,8 @@ class Outcome:
             for control in self._controls():
                 for i, k in enumerate(self.k):
                     lost = self._recall(p, control, i) - self._recall(p, "targeted", i)
-                    self._ratio(
-                        "targeting_effect", {"pooling": pooling, "k": k, "distractor": control}, lost, self.before[:, p, 0], "lower"
-                    )
+                    at = {"pooling": pooling, "k": k, "distractor": control}
+                    self._ratio("targeting_effect", at, lost, self._base("recall")[:, p], "lower")
 
     def add_words(self) -> None:
         """Say what was found at the reference k."""
@@ -72,20 +77,25 @@ class Outcome:
         return _REFERENCE_K if _REFERENCE_K in self.k else max(self.k)
 
     def _add(self, p: int, at: dict[str, str | int], effects: Array) -> None:
-        for name, better in _RATES:
-            values = effects[:, EFFECTS.index(name)]
-            if np.isnan(values).all():
+        for name, (effect, base, better) in _MEASURED.items():
+            values = effects[:, EFFECTS.index(effect)]
+            if base:
+                self._ratio(name, at, values, self._base(base)[:, p], better)
+            elif np.isnan(values).all():
                 self.found.unmade(name, at, _NO_VALUE[name])
             else:
-                self.found.mean(name, at, values, better=better, share=name != "hijack_gain")
-        for quality, (effect, name) in enumerate(_RETAINED):
-            self._ratio(name, at, effects[:, EFFECTS.index(effect)], self.before[:, p, quality], "higher")
+                self.found.mean(name, at, values, better=better, share=True)
 
     def _ratio(self, name: str, at: dict[str, str | int], values: Array, base: Array, better: Better) -> None:
-        if base.sum() > 0:
+        if np.nansum(base) > 0:
             self.found.ratio(name, at, values, base, better=better)
         else:
-            self.found.unmade(name, at, "no query has a relevant document in its first ten, so there is nothing to lose.")
+            self.found.unmade(name, at, _NO_VALUE[name])
+
+    def _base(self, name: str) -> Array:
+        """Return (queries, poolings); NaN where there is no gap to bridge, which leaves the query out."""
+        values = self.before[..., BEFORE.index(name)]
+        return np.where(values > 0, values, np.nan) if name == "gap" else values
 
     def _controls(self) -> list[str]:
         return [control for control in CONTROLS if control in self.kinds] if "targeted" in self.kinds else []
@@ -98,11 +108,11 @@ class Outcome:
         return next((m.value for m in self.found.measurements if m.name == name and m.at == at), None)
 
     def _say_left_out(self) -> None:
-        gains = self.effects[:, :, 0, 0, EFFECTS.index("hijack_gain")]
-        left = {pooling: int(np.isnan(gains[:, p]).sum()) for p, pooling in enumerate(self.poolings)}
+        gaps = self._base("gap")
+        left = {pooling: int(np.isnan(gaps[:, p]).sum()) for p, pooling in enumerate(self.poolings)}
         if any(left.values()):
             listed = ", ".join(f"{n} for {pooling}" for pooling, n in left.items() if n)
-            text = f"hijack_gain leaves out the queries whose best relevant document does not score above the median of the others: {listed} of {len(gains)}."
+            text = f"hijack_gain leaves out the queries whose best relevant document does not score above the median of the others: {listed} of {len(gaps)}."
             self.found.say("hijack_gain", text, left_out=left)
 
     def _say_rates(self) -> None:
@@ -134,7 +144,7 @@ class Outcome:
         """Which pooling buys what: quality on clean data against recall under injection."""
         k = self.reference
         kinds = [kind for kind in ("targeted", *CONTROLS) if kind in self.kinds]
-        clean = {pooling: float(self.before[:, p, 1].mean()) for p, pooling in enumerate(self.poolings)}
+        clean = {pooling: float(self._base("ndcg")[:, p].mean()) for p, pooling in enumerate(self.poolings)}
         kept = {kind: {pooling: self._value("recall_retained", pooling, kind, k) for pooling in self.poolings} for kind in kinds}
         parts = [f"nDCG@10 as it is {_listed(clean)}", *(f"recall left by {kind} {_listed(values)}" for kind, values in kept.items())]
         text = f"What each pooling trades, k = {k}: {'; '.join(parts)}."

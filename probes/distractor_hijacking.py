@@ -34,7 +34,7 @@ class DistractorHijacking:
     echo: int = 200
 
     name: ClassVar[str] = "distractor-hijacking"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     question: ClassVar[str] = "Do a few foreign vectors in the non-relevant documents take the query's tokens over, and what does it cost?"
     source: ClassVar[Paper | None] = Paper(title="Spike Hijacking in Late-Interaction Retrieval", arxiv="2604.05253")
     primary: ClassVar[str] = "targeting_effect"
@@ -42,8 +42,8 @@ class DistractorHijacking:
         "hijack_rate": "mean over (query token i, non-relevant document d) of [s_i > M_i(d)], with s_i the largest similarity to the injected set and "
         "M_i(d) = max_j q_i.d_j; for TopK and Softmax the share of the pooled weight on injected vectors. Descriptive: exchangeable vectors "
         "give k / (k + M) (arXiv 2604.05253: share of query tokens whose best patch is injected; the share of weight is ours)",
-        "hijack_gain": "mean over non-relevant d of sum_i max(0, phi_i(d with the set) - phi_i(d)), over (best relevant score - median "
-        "non-relevant score); for MaxSim the difference is max(0, s_i - M_i(d)). Queries whose denominator is not above 0 are left out; ours",
+        "hijack_gain": "mean over queries of the gain, over mean of the gap. Gain: mean over non-relevant d of sum_i max(0, phi_i(d with the set) - phi_i(d)), "
+        "for MaxSim of max(0, s_i - M_i(d)); gap: best relevant score - median non-relevant score. Queries whose gap is not above 0 are left out; ours",
         "outbid_rate": "mean over (query token, relevant document d) of [s_i > M_i(d)], or of the share of weight, as for hijack_rate; ours",
         "takeover@10": "share of the non-relevant documents outside the first ten that enter it when they alone get the set; ours",
         "recall_retained": "mean over queries of R with the set in every non-relevant document, over mean of R before; R = relevant in the first ten / "

@@ -12,7 +12,7 @@ from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Mean, Softmax, TopK
 from lidiag.probes._distractors import RANDOM, TARGETED, Source
-from lidiag.probes._injection import Sweep
+from lidiag.probes._injection import BEFORE, Sweep
 from lidiag.probes._nearest import first_look
 from lidiag.similarity import Needs, Tiling, similarity_pass
 from tests.probes.toy import ToyAdapter, gaussian, measure, toy_bench, unit
@@ -89,6 +89,14 @@ def test_damage_by_hand():
     assert [value(found, name, "spike", k=0) for name in ("hijack_rate", "hijack_gain", "takeover@10", "recall_retained")] == [0, 0, 0, 1]
 
 
+def test_the_gain_is_a_ratio_of_means_over_queries():
+    documents = [torch.tensor([[a, (1 - a * a - b * b) ** 0.5, b]]) for a, b in ((0.8, 0.5), (0.5, 0.6), (0.3, 0.3))]
+    bench = toy_bench([unit([1, 0, 0]), unit([0, 0, 1])], documents, {0: {0: 1}, 1: {1: 1}})
+    # Of query 0 the two others gain 0.5 and 0.7 over a gap of 0.8 - 0.4, of query 1 the same over 0.6 - 0.4; the mean of the ratios is 2.25.
+    gain = hijacking(bench, "spike").get("hijack_gain", {"pooling": "maxsim", "k": 1, "distractor": "spike"})
+    assert (gain.value, gain.n, gain.aggregate) == (pytest.approx((0.6 + 0.6) / (0.4 + 0.2), rel=1e-5), 2, "ratio")
+
+
 def test_merging_gives_what_scoring_the_longer_documents_gives():
     bench = random_bench()
     k = (1, 3, 20)
@@ -96,6 +104,8 @@ def test_merging_gives_what_scoring_the_longer_documents_gives():
     for block in similarity_pass(bench.queries, bench.documents, Needs(POOLINGS, tokens=True)):
         sweep.fold(block, lambda *_: None)
     for query, nearest in enumerate(first_look(bench, 20)):
+        for p, pooling in enumerate(POOLINGS):
+            assert sweep.before[query, p, BEFORE.index("gap")] == pytest.approx(_gap(bench, query, pooling), abs=1e-5)
         for i, size in enumerate(k):
             injected = bench.documents.vectors[torch.from_numpy(nearest.pooled[:size])]
             relevant = set(bench.relevant[query].tolist())
@@ -103,6 +113,12 @@ def test_merging_gives_what_scoring_the_longer_documents_gives():
             for p, pooling in enumerate(POOLINGS):
                 expected = _rescored(bench, query, pooling, longer, injected)
                 np.testing.assert_allclose(sweep.effects[query, p, 0, i], expected, rtol=1e-4, atol=1e-5)
+
+
+def _gap(bench, query, pooling):
+    scores = np.array([pooling.score(pooling.pool(bench.queries[query].double() @ d.double().T)).sum() for d in bench.documents])
+    relevant = np.isin(np.arange(len(scores)), bench.relevant[query])
+    return scores[relevant].max() - np.median(scores[~relevant])
 
 
 def _rescored(bench, query, pooling, longer, injected):
@@ -114,7 +130,7 @@ def _rescored(bench, query, pooling, longer, injected):
     relevant = torch.zeros(len(bench.documents), dtype=torch.bool)
     relevant[bench.relevant[query]] = True
     before, now = phi.sum(0), after.sum(0)
-    gain = (after - phi).clamp(min=0).sum(0)[~relevant].mean() / (before[relevant].max() - np.median(before[~relevant]))
+    gain = (after - phi).clamp(min=0).sum(0)[~relevant].mean()
     first = set(before.topk(10).indices.tolist())
     bar = before.topk(10).values[-1]
     takes = [bool(now[d] > bar) for d in range(len(now)) if d not in first and not relevant[d]]
@@ -123,7 +139,7 @@ def _rescored(bench, query, pooling, longer, injected):
     ideal = sorted((max(0, g) for g in grades.values()), reverse=True)
     dcg, best = (sum(g / np.log2(r + 2) for r, g in enumerate(gains)) for gains in ([max(0, grades.get(d, 0)) for d in ranking], ideal))
     recall = len(set(ranking) & set(bench.relevant[query].tolist())) / len(bench.relevant[query])
-    rates = (share[:, ~relevant].mean(), gain if gain > 0 else np.nan, share[:, relevant].mean())
+    rates = (share[:, ~relevant].mean(), gain, share[:, relevant].mean())
     return [*(float(rate) for rate in rates), float(np.mean(takes)), recall, dcg / best]
 
 

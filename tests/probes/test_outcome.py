@@ -14,13 +14,13 @@ QUERIES = 8
 KINDS = ("targeted", "gaussian_matched", "passage")
 
 
-def sweep(kept, *, k=(1, 100), poolings=("maxsim",), kinds=KINDS, before=(1.0, 0.5)):
+def sweep(kept, *, k=(1, 100), poolings=("maxsim",), kinds=KINDS, before=(1.0, 0.5, 2.0)):
     """A sweep in which `kept` {(kind, k): recall} is left in every query, and rates rise with k and the place of the kind."""
     bench = toy_bench([torch.eye(1)] * QUERIES, [torch.eye(1)], {q: {0: 1} for q in range(QUERIES)})
     effects = np.zeros((QUERIES, len(poolings), len(kinds), len(k), len(EFFECTS)))
     for d, kind in enumerate(kinds):
         for i, number in enumerate(k):
-            effects[:, :, d, i] = [0.1 * (i + 1), 0.5 + d, 0.2, 0.3, kept.get((kind, number), 1.0), before[1] / 2]
+            effects[:, :, d, i] = [0.1 * (i + 1), 1 + 2 * d, 0.2, 0.3, kept.get((kind, number), 1.0), before[1] / 2]
     return Outcome(bench.findings(), poolings, kinds, k, np.tile(before, (QUERIES, len(poolings), 1)), effects)
 
 
@@ -38,8 +38,8 @@ def at(kind, k=100, pooling="maxsim"):
     return {"pooling": pooling, "k": k, "distractor": kind}
 
 
-def test_every_effect_is_a_mean_and_what_is_left_a_ratio():
-    found = told(sweep({("targeted", 100): 0.25}, before=(0.5, 0.4)))
+def test_effects_are_means_and_what_is_gained_or_left_is_a_ratio():
+    found = told(sweep({("targeted", 100): 0.25}, before=(0.5, 0.4, 2.0)))
     assert {name: found.get(name, at("passage", 1)).value for name in ("hijack_rate", "hijack_gain", "outbid_rate", "takeover@10")} == (
         pytest.approx({"hijack_rate": 0.1, "hijack_gain": 2.5, "outbid_rate": 0.2, "takeover@10": 0.3})
     )
@@ -54,8 +54,23 @@ def test_every_effect_is_a_mean_and_what_is_left_a_ratio():
     ]  # fmt: skip
 
 
+def test_a_small_gap_does_not_rule_the_gain():
+    # Two queries gain 3 each over gaps of 4 and 0.01: the mean of the ratios would be 150, and the ratio of the means is 6 / 4.01.
+    outcome = sweep({})
+    outcome.before[:, 0, 2] = [4, 0.01, *[-1] * (QUERIES - 2)]
+    outcome.effects[..., EFFECTS.index("gain")] = [[[[3] * 2] * 3]] * 2 + [[[[100] * 2] * 3]] * (QUERIES - 2)
+    gain = told(outcome).get("hijack_gain", at("passage"))
+    assert (gain.value, gain.n, gain.aggregate) == (pytest.approx(6 / 4.01), 2, "ratio")
+
+
+def test_where_no_query_has_a_gap_no_gain_is_measured():
+    outcome = sweep({}, before=(1.0, 0.5, 0.0))
+    assert not [m for m in told(outcome).measurements if m.name == "hijack_gain"]
+    assert any("was not measured: no query scores its best relevant" in f.text for f in said(outcome.found, "hijack_gain"))
+
+
 def test_what_no_query_has_is_said():
-    outcome = sweep({}, before=(0.0, 0.0))
+    outcome = sweep({}, before=(0.0, 0.0, 2.0))
     outcome.effects[..., EFFECTS.index("takeover@10")] = np.nan
     told(outcome)
     names = {m.name for m in outcome.found.measurements}
@@ -65,7 +80,7 @@ def test_what_no_query_has_is_said():
 
 
 def test_a_little_recall_is_enough_to_lose_some():
-    found = told(sweep({("targeted", 100): 0.05}, before=(0.1, 0.05)))
+    found = told(sweep({("targeted", 100): 0.05}, before=(0.1, 0.05, 2.0)))
     assert found.get("recall_retained", at("targeted")).value == pytest.approx(0.5)
 
 
@@ -92,10 +107,11 @@ def test_controls_are_of_something_that_is_aimed():
 
 def test_queries_without_a_gain_are_counted_by_pooling():
     outcome = sweep({}, poolings=("maxsim", "mean", "topk(4)"))
-    outcome.effects[:3, 1, ..., EFFECTS.index("hijack_gain")] = np.nan
-    outcome.effects[2:4, 2, ..., EFFECTS.index("hijack_gain")] = np.nan
+    outcome.before[:3, 1, 2] = [np.nan, 0, -1]  # nothing to compare with; level with the others; below them
+    outcome.before[2:4, 2, 2] = -5
     (finding,) = said(told(outcome), "hijack_gain")
     assert finding.data == {"left_out": {"maxsim": 0, "mean": 3, "topk(4)": 2}}
+    assert outcome.found.get("hijack_gain", at("targeted", pooling="topk(4)")).n == QUERIES - 2
     assert "the others: 3 for mean, 2 for topk(4) of 8." in finding.text
     assert not said(told(sweep({})), "hijack_gain")
 
