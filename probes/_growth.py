@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,8 +16,6 @@ from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import Pooling
 from lidiag.similarity import Needs
-
-from ._growth_kernels import totals
 
 FILLERS = ("documents", "gaussian")
 
@@ -55,7 +53,8 @@ class Filler:
             return cls(hosts, _draw(lengths, lengths, max(2 * most, _NEAREST), rng, own=True), None)
         chosen = np.sort(lengths)[np.linspace(0, len(lengths) - 1, min(len(lengths), _MOST_GAUSSIAN)).astype(np.int64)]
         rows = torch.randn(int(chosen.sum()), bench.documents.dim, generator=bench.torch_rng("gaussian fillers"))
-        made = MultiVectors(torch.nn.functional.normalize(rows), torch.from_numpy(np.concatenate(([0], chosen.cumsum()))))
+        torch.nn.functional.normalize(rows, out=rows)
+        made = MultiVectors(rows, torch.from_numpy(np.concatenate(([0], chosen.cumsum()))))
         return cls(hosts, _draw(lengths, chosen, max(most, _NEAREST), rng, own=False), made)
 
     def chosen(self, relevant: Positions, most: int, rng: np.random.Generator) -> Positions:
@@ -66,14 +65,20 @@ class Filler:
         """
         # As many again, to take their places where some are relevant to the query.
         candidates = self.candidates[:, rng.permutation(self.candidates.shape[1])[: 2 * most]]
-        if self.documents is not None:
-            return candidates[:, :most]
-        order = np.argsort(np.isin(self.hosts[candidates], relevant), axis=1, kind="stable")[:, :most]
-        return np.take_along_axis(candidates, order, axis=1)
+        chosen = np.ascontiguousarray(candidates[:, :most])
+        if self.documents is None:
+            answer = self._among(relevant)
+            for host in np.flatnonzero(answer[chosen].any(1)).tolist():
+                chosen[host] = candidates[host, np.argsort(answer[candidates[host]], kind="stable")[:most]]
+        return chosen
 
     def answers(self, chosen: Positions, relevant: Positions) -> int:
         """Return how many of the chosen fillers are relevant to the query all the same."""
-        return 0 if self.documents is not None else int(np.isin(self.hosts[chosen], relevant).sum())
+        return 0 if self.documents is not None else int(self._among(relevant)[chosen].sum())
+
+    def _among(self, relevant: Positions) -> NDArray[np.bool_]:
+        """Say of every host whether it is among the relevant documents."""
+        return np.isin(self.hosts, relevant)
 
     def states(self, bench: Bench, queries: range, needs: Needs) -> Iterator[dict[Pooling, Any]]:
         """Yield each query's states (tokens, fillers) by pooling, where the fillers are not the collection's own."""
@@ -87,26 +92,6 @@ class Filler:
     def lengths(self, bench: Bench) -> Positions:
         """Return the fillers' numbers of vectors."""
         return bench.lengths[self.hosts] if self.documents is None else self.documents.lengths.numpy()
-
-
-def grown(pooling: Pooling, state: Any, filler: Any, chosen: Positions, growth: Sequence[int]) -> NDArray[np.float64]:
-    """Return every document's score, summed over query tokens, (growth, hosts), for rising growths.
-
-    `state` is (tokens, hosts), `filler` (tokens, fillers); a document that grows n times takes its first n - 1 `chosen`. The
-    sums are made anew and alike at every growth: documents that owe their whole score to the same filler are tied exactly.
-    """
-    fast = totals(pooling, state, filler, chosen, growth)
-    return np.stack(list(merged(pooling, state, filler, chosen, growth))) if fast is None else fast
-
-
-def merged(pooling: Pooling, state: Any, filler: Any, chosen: Positions, growth: Sequence[int]) -> Iterator[NDArray[np.float64]]:
-    """Yield the same (hosts,) growth by growth, by the pooling's own merge."""
-    taken = 0
-    for times in growth:
-        for column in range(taken, times - 1):
-            state = pooling.merge(state, filler.select(torch.from_numpy(chosen[:, column])))
-        taken = max(taken, times - 1)
-        yield pooling.score(state).double().sum(0).numpy()
 
 
 def of_tokens(state: Any, start: int, end: int) -> Any:

@@ -1,12 +1,13 @@
 """Many states merged into each document's, one after another; compiled by Numba.
 
 `lidiag.pooling` defines what is computed here, and the tests hold each against the other. Only the score at each growth is
-written, summed over query tokens: no merged state.
+written, summed over query tokens: no merged state. The lanes of a vector register are documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,44 +18,108 @@ from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
 
 Floats = NDArray[np.float32]
 Positions = NDArray[np.int64]
+Order = NDArray[np.uint32]  # as no position is below 0, none has to be looked at before it is used
 
+_LANES = 256  # documents merged at a time: what they hold stays in the first-level cache
+_TILE = 32
 _ZERO, _ONE, _NOTHING = np.float32(0), np.float32(1), np.float32(-np.inf)
 _LOG2_E = np.log2(np.e)
+_REACH = 100.0  # 2**-100 times a mass, which is 1 at least, is a normal number
 
 
-def totals(pooling: Pooling, state: Any, filler: Any, chosen: Positions, growth: Sequence[int]) -> NDArray[np.float64] | None:
-    """Return every document's score, summed over query tokens, (growth, documents); None for a pooling not compiled.
+@dataclass(frozen=True, eq=False)
+class Lanes:
+    """A (tokens, documents) state laid out for merging: its `parts` (parts, tokens, documents), and `n` vectors per document.
 
-    `state` is (tokens, documents), `filler` (tokens, fillers), `chosen` (documents, most) the fillers that each document
-    takes, none of them empty; at growth n it has taken the first n - 1.
+    `aligned` says that all maxima of a token are the same, here and in what is merged with it: masses then only add up.
+    """
+
+    parts: Floats
+    n: Floats
+    aligned: bool = False
+
+    @classmethod
+    def of(cls, pooling: Pooling, state: Any, documents: Positions) -> Lanes:
+        """Lay out the state of the `documents`, none of them empty."""
+        match pooling:
+            case MaxSim():
+                sources = [state.maximum]
+            case TopK():
+                sources = state.values.unbind(-1)
+            case Softmax():
+                sources = [state.maximum, state.mass, state.weighted]
+            case Mean():
+                sources = [state.total]
+            case _:
+                raise TypeError(f"{pooling!r} has no compiled merge")
+        parts = np.empty((len(sources), len(sources[0]), len(documents)), np.float32)
+        for source, part in zip(sources, parts, strict=True):
+            _lay_out(source.T.numpy(), documents, part)
+        return cls(parts, state.n.numpy()[documents].astype(np.float32))
+
+
+def aligned(pooling: Pooling, sides: Sequence[Lanes]) -> list[Lanes]:
+    """Bring the masses of a softmax's states to one maximum for each query token, where none becomes too small for fp32."""
+    if not isinstance(pooling, Softmax):
+        return list(sides)
+    scale = np.float32(_LOG2_E / pooling.t)
+    top = np.max([side.parts[0].max(1) for side in sides], 0)
+    low = np.min([side.parts[0].min(1) for side in sides], 0)
+    if ((top.astype(np.float64) - low) * scale > _REACH).any():
+        return list(sides)
+    for side in sides:
+        _align(side.parts, top, scale)
+    return [Lanes(side.parts, side.n, aligned=True) for side in sides]
+
+
+def totals(pooling: Pooling, own: Lanes, others: Lanes, chosen: Positions, growth: Sequence[int]) -> NDArray[np.float64]:
+    """Return every document's score, summed over query tokens, (growth, documents), for rising growths.
+
+    `chosen` (documents, most) are the fillers that each document takes, as positions in `others`; at growth n it has taken the
+    first n - 1. The sums are made anew and alike at every growth: documents that owe their whole score to the same filler are
+    tied exactly.
     """
     out = np.zeros((len(growth), len(chosen)))
-    order = np.ascontiguousarray(chosen.T)
+    order = np.ascontiguousarray(chosen.T, dtype=np.uint32)
     taken = np.array(growth, dtype=np.int64) - 1
-    n, m = (part.n.numpy().astype(np.float32) for part in (state, filler))
     match pooling:
-        case MaxSim():
-            _maximum(*_planes(state, filler, lambda s: s.maximum), order, taken, out)
         case TopK():
-            _top(*_planes(state, filler, lambda s: s.values), n, m, order, taken, out)
+            _top(own.parts, others.parts, own.n, others.n, order, taken, out)
+        case Softmax() if own.aligned and others.aligned:
+            _masses(own.parts, others.parts, order, taken, out)
         case Softmax(t):
-            parts = (_planes(state, filler, lambda s, name=name: getattr(s, name)) for name in ("maximum", "mass", "weighted"))
-            own, others = (np.stack(side) for side in zip(*parts, strict=True))
-            _softmax(own, others, order, taken, np.float32(_LOG2_E / t), out)
+            _softmax(own.parts, others.parts, order, taken, np.float32(_LOG2_E / t), out)
         case Mean():
-            _mean(*_planes(state, filler, lambda s: s.total), n, m, order, taken, out)
+            _mean(own.parts[0], others.parts[0], own.n, others.n, order, taken, out)
         case _:
-            return None
+            _maximum(own.parts[0], others.parts[0], order, taken, out)
     return out
 
 
-def _planes(state: Any, filler: Any, part: Callable[[Any], Any]) -> tuple[Floats, Floats]:
-    own, others = (np.ascontiguousarray(part(s).numpy(), dtype=np.float32) for s in (state, filler))
-    return own, others
+@kept_on_disk
+def _lay_out(source: Floats, documents: Positions, out: Floats) -> None:
+    # Tile by tile, for a document's tokens lie side by side in `source` and its documents in `out`.
+    for left in range(0, len(documents), _TILE):
+        right = min(left + _TILE, len(documents))
+        for t in range(len(out)):
+            row = out[t]
+            for d in range(left, right):
+                row[d] = source[documents[d], t]
 
 
 @kept_on_disk
-def _maximum(own: Floats, others: Floats, order: Positions, taken: Positions, out: NDArray[np.float64]) -> None:
+def _align(parts: Floats, top: Floats, scale: np.float32) -> None:
+    for t in range(len(top)):
+        maximum, mass, weighted = parts[0, t], parts[1, t], parts[2, t]
+        for d in range(len(maximum)):
+            ratio = power_of_two((maximum[d] - top[t]) * scale)
+            mass[d] *= ratio
+            weighted[d] *= ratio
+            maximum[d] = top[t]
+
+
+@kept_on_disk
+def _maximum(own: Floats, others: Floats, order: Order, taken: Positions, out: NDArray[np.float64]) -> None:
     documents = own.shape[1]
     best = np.empty(documents, np.float32)
     for t in range(len(own)):
@@ -71,44 +136,74 @@ def _maximum(own: Floats, others: Floats, order: Positions, taken: Positions, ou
 
 @kept_on_disk
 def _top(  # noqa: PLR0913, PLR0917 - arrays one by one
-    own: Floats, others: Floats, n: Floats, m: Floats, order: Positions, taken: Positions, out: NDArray[np.float64]
+    own: Floats, others: Floats, n: Floats, m: Floats, order: Order, taken: Positions, out: NDArray[np.float64]
 ) -> None:
-    k = np.float32(own.shape[2])
-    last = own.shape[2] - 1
-    best = np.empty(last + 1, np.float32)
-    for t in range(len(own)):
-        for d in range(own.shape[1]):
-            best[:] = own[t, d]
-            size, done = n[d], 0
+    k = len(own)
+    best, passing = np.empty((k, _LANES), np.float32), np.empty(_LANES, np.float32)
+    size, total = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
+    for left in range(0, len(n), _LANES):
+        width = min(_LANES, len(n) - left)
+        for t in range(own.shape[1]):
+            best[:, :width] = own[:, t, left : left + width]
+            size[:width] = n[left : left + width]
+            done = 0
             for g in range(len(taken)):
                 for c in range(done, taken[g]):
-                    size += m[order[c, d]]
-                    for value in others[t, order[c, d]]:
-                        if value <= best[last]:
-                            break
-                        place = last
-                        while place > 0 and best[place - 1] < value:
-                            best[place] = best[place - 1]
-                            place -= 1
-                        best[place] = value
+                    fillers = order[c, left : left + width]
+                    for d in range(width):
+                        size[d] += m[fillers[d]]
+                    _take(others, t, fillers, best, passing)
                 done = max(done, taken[g])
-                out[g, d] += _total(best) / min(k, size)
+                total[:] = _ZERO
+                for i in range(k):
+                    for d in range(width):
+                        total[d] += best[i, d] if best[i, d] > _NOTHING else _ZERO
+                for d in range(width):
+                    out[g, left + d] += total[d] / min(np.float32(k), size[d])
 
 
 @kept_on_disk
-def _total(best: Floats) -> np.float32:
-    total = _ZERO
-    for value in best:
-        if value > _NOTHING:
-            total += value
-    return total
+def _take(others: Floats, t: int, fillers: Order, best: Floats, passing: Floats) -> None:
+    # A place keeps the larger value and passes the smaller one on. As a filler's values fall, its second cannot reach the
+    # first place, nor its third the second.
+    for i in range(len(best)):
+        values = others[i, t]
+        for d in range(len(fillers)):
+            passing[d] = values[fillers[d]]
+        for place in range(i, len(best)):
+            kept = best[place]
+            for d in range(len(fillers)):
+                a, b = kept[d], passing[d]
+                kept[d], passing[d] = a if a > b else b, b if a > b else a  # noqa: FURB136 - `max` minds NaN
+
+
+@kept_on_disk
+def _masses(own: Floats, others: Floats, order: Order, taken: Positions, out: NDArray[np.float64]) -> None:
+    # Both sides hold maximum, mass and weighted sum, and all maxima of a token are the same.
+    mass, weighted = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
+    for left in range(0, own.shape[2], _LANES):
+        width = min(_LANES, own.shape[2] - left)
+        for t in range(own.shape[1]):
+            mass[:width], weighted[:width] = own[1, t, left : left + width], own[2, t, left : left + width]
+            a, b = others[1, t], others[2, t]
+            done = 0
+            for g in range(len(taken)):
+                for c in range(done, taken[g]):
+                    fillers = order[c, left : left + width]
+                    for d in range(width):
+                        mass[d] += a[fillers[d]]
+                        weighted[d] += b[fillers[d]]
+                done = max(done, taken[g])
+                sums = out[g, left : left + width]
+                for d in range(width):
+                    sums[d] += weighted[d] / mass[d]
 
 
 @kept_on_disk
 def _softmax(  # noqa: PLR0913, PLR0917 - arrays one by one
-    own: Floats, others: Floats, order: Positions, taken: Positions, scale: np.float32, out: NDArray[np.float64]
+    own: Floats, others: Floats, order: Order, taken: Positions, scale: np.float32, out: NDArray[np.float64]
 ) -> None:
-    # Both sides hold maximum, mass and weighted sum; scale = log2(e) / temperature.
+    # As above, but each with a maximum of its own; scale = log2(e) / temperature.
     documents = own.shape[2]
     top, mass, weighted = np.empty(documents, np.float32), np.empty(documents, np.float32), np.empty(documents, np.float32)
     for t in range(own.shape[1]):
@@ -133,7 +228,7 @@ def _softmax(  # noqa: PLR0913, PLR0917 - arrays one by one
 
 @kept_on_disk
 def _mean(  # noqa: PLR0913, PLR0917 - arrays one by one
-    own: Floats, others: Floats, n: Floats, m: Floats, order: Positions, taken: Positions, out: NDArray[np.float64]
+    own: Floats, others: Floats, n: Floats, m: Floats, order: Order, taken: Positions, out: NDArray[np.float64]
 ) -> None:
     for t in range(len(own)):
         for d in range(own.shape[1]):

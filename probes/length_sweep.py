@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,13 +19,16 @@ from lidiag.pooling import Hybrid, Pooling, Single, parse
 from lidiag.probe import Measuring
 from lidiag.similarity import Block, Needs
 
-from ._growth import FILLERS, Filler, grown, of_tokens
+from ._growth import FILLERS, Filler, of_tokens
+from ._growth_kernels import Lanes, aligned, totals
 from ._quality import Judgements, Order
 from ._text_growth import TextGrowth
+from ._threads import in_threads
 
 GROWN = ("all", "non-relevant", "relevant")
 # Written before the figures: a loss of a twentieth of nDCG@10 is negligible, one of a quarter is strong.
 _NEGLIGIBLE, _STRONG = 0.05, 0.25
+_QUERIES_AT_A_TIME = 8  # each holds the states of all documents with its tokens a second time, under one pooling
 
 
 @dataclass(frozen=True)
@@ -114,30 +118,37 @@ class _Sweep:
 
     def fold(self, block: Block) -> None:
         """Grow the documents of every query of a block."""
-        bounds = block.offsets.tolist()
-        hosts = torch.from_numpy(self._fillers[0].hosts)
-        others = [filler.states(self._bench, block.queries, Needs(self.poolings, tokens=True)) for filler in self._fillers]
-        for row, query in enumerate(block.queries):
-            judgements = Judgements.of(self._bench, query)
-            chosen = [self._chosen(kind, filler, query) for kind, filler in zip(self._kinds, self._fillers, strict=True)]
-            states = [next(other, None) for other in others]
-            self._answers += sum(
-                filler.answers(taken, self._bench.relevant[query]) for filler, taken in zip(self._fillers, chosen, strict=True)
-            )
-            for p, pooling in enumerate(self.poolings):
-                own = of_tokens(block.state(pooling), bounds[row], bounds[row + 1]).select(hosts)
-                for f, filler in enumerate(states):
-                    scores = torch.full((len(self._growth), len(self._bench.documents)), -torch.inf)
-                    totals = grown(pooling, own, own if filler is None else filler[pooling], chosen[f], self._growth)
-                    scores[:, hosts] = torch.from_numpy(totals).float()
-                    self._after[query, p, f] = self._quality(_variants(scores, judgements), judgements)
+        needs = Needs(self.poolings, tokens=True)
+        others = [list(filler.states(self._bench, block.queries, needs)) for filler in self._fillers]
+
+        def work(row: int) -> int:
+            bounds = block.offsets[row : row + 2].tolist()
+            own = {pooling: of_tokens(block.state(pooling), *bounds) for pooling in self.poolings}
+            return self._grow(block.queries[row], own, [states[row] if states else None for states in others])
+
+        self._answers += sum(in_threads(work, range(len(block.queries)), _QUERIES_AT_A_TIME))
+
+    def _grow(self, query: int, own: Mapping[Pooling, Any], others: Sequence[Mapping[Pooling, Any] | None]) -> int:
+        """Keep one query's figures; return how many fillers were relevant to it."""
+        relevant, hosts = self._bench.relevant[query], self._fillers[0].hosts
+        chosen = [self._chosen(kind, filler, query) for kind, filler in zip(self._kinds, self._fillers, strict=True)]
+        scores = torch.full((len(self._growth), len(self._bench.documents)), -torch.inf)
+        first: list[torch.Tensor] = []
+        for pooling in self.poolings:
+            made = [Lanes.of(pooling, states[pooling], np.arange(len(states[pooling].n))) for states in others if states is not None]
+            sides = iter(aligned(pooling, [Lanes.of(pooling, own[pooling], hosts), *made]))
+            mine = next(sides)
+            for states, taken in zip(others, chosen, strict=True):
+                theirs = mine if states is None else next(sides)
+                scores[:, hosts] = torch.from_numpy(totals(pooling, mine, theirs, taken, self._growth)).float()
+                first.append(self._order.first(_variants(scores, relevant)))
+        judgements, best = Judgements.of(self._bench, query), torch.stack(first)
+        figures = np.stack([judgements.ndcg(best), judgements.recall(best)], -1)
+        self._after[query] = figures.reshape(self._after.shape[1:])
+        return sum(filler.answers(taken, relevant) for filler, taken in zip(self._fillers, chosen, strict=True))
 
     def _chosen(self, kind: str, filler: Filler, query: int) -> NDArray[np.int64]:
         return filler.chosen(self._bench.relevant[query], self._growth[-1] - 1, self._bench.rng(f"fillers: {kind}, query {query}"))
-
-    def _quality(self, scores: torch.Tensor, judgements: Judgements) -> NDArray[np.float64]:
-        first = self._order.first(scores)
-        return np.stack([judgements.ndcg(first), judgements.recall(first)], -1)
 
     def report(self, found: Findings) -> None:
         """Add the curves, their slopes, and words at the largest growth."""
@@ -173,10 +184,12 @@ class _Sweep:
             found.warn("relevant fillers", text, times=self._answers)
 
 
-def _variants(scores: torch.Tensor, judgements: Judgements) -> torch.Tensor:
+def _variants(scores: torch.Tensor, relevant: NDArray[np.int64]) -> torch.Tensor:
     """Return (growth, GROWN, documents) scores of the (growth, documents) ones, the first of which are those before."""
-    relevant = judgements.gains > 0
-    return torch.stack([scores, torch.where(relevant, scores[0], scores), torch.where(relevant, scores, scores[0])], 1)
+    out = torch.stack([scores, scores, scores[:1].expand_as(scores)], 1)
+    out[:, 1, relevant] = scores[0, relevant]
+    out[:, 2, relevant] = scores[:, relevant]
+    return out
 
 
 def _ratio(found: Findings, name: str, at: dict[str, str | int], after: NDArray[np.float64], before: NDArray[np.float64]) -> None:

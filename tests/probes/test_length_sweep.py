@@ -12,14 +12,11 @@ from lidiag.dataset import Page
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
-from lidiag.pooling import MaxSim, Mean, Softmax, TopK
-from lidiag.probes._growth import Filler, grown, merged
-from lidiag.probes._quality import Judgements
+from lidiag.probes._growth import Filler
 from lidiag.probes.length_sweep import GROWN, _say_loss, _variants
-from lidiag.similarity import Needs, Tiling, similarity_pass
+from lidiag.similarity import Tiling
 from tests.probes.toy import ToyAdapter, gaussian, measure, toy_bench
 
-POOLINGS = [MaxSim(), TopK(1), TopK(4), Softmax(0.1), Softmax(1), Mean()]
 GROWTH = (1, 2, 4, 8)
 DIM = 8
 
@@ -31,50 +28,12 @@ def ragged(documents=24):
     return toy_bench(queries, made, {q: {q: 2, q + 6: 1} for q in range(6)})
 
 
-def states(bench, pooling):
-    (block,) = similarity_pass(bench.queries, bench.documents, Needs((pooling,), tokens=True))
-    return block.state(pooling)
-
-
 def at(pooling="maxsim", growth=8, grown="non-relevant", filler="documents"):
     return {"pooling": pooling, "growth": growth, "grown": grown, "filler": filler}
 
 
 def said(found, name):
     return [finding for finding in found.findings if finding.name == name]
-
-
-@pytest.mark.parametrize("pooling", POOLINGS, ids=repr)
-def test_merged_scores_are_those_of_the_longer_documents_scored_anew(pooling):
-    bench = ragged()
-    chosen = Filler.of("documents", bench, 7).candidates
-    state = states(bench, pooling)
-    scores = grown(pooling, state, state, chosen, GROWTH)
-    for g, times in enumerate(GROWTH):
-        longer = [torch.cat([bench.documents[d], *(bench.documents[int(i)] for i in chosen[d, : times - 1])]) for d in range(24)]
-        anew = [pooling.score(pooling.pool((bench.queries.vectors @ vectors.T).double())).sum() for vectors in longer]
-        assert scores[g] == pytest.approx(np.array(anew), abs=1e-4)
-
-
-@pytest.mark.parametrize("pooling", POOLINGS, ids=repr)
-def test_compiled_merges_agree_with_the_poolings_own(pooling):
-    bench = ragged()
-    chosen, state = Filler.of("documents", bench, 7).candidates, states(bench, pooling)
-    own = np.stack(list(merged(pooling, state, state, chosen, (1, 3, 8))))
-    assert grown(pooling, state, state, chosen, (1, 3, 8)) == pytest.approx(own, abs=1e-4)
-
-
-def test_documents_that_owe_their_whole_score_to_one_filler_are_tied():
-    bench = ragged()
-    best = torch.nn.functional.normalize(bench.queries.vectors.sum(0, keepdim=True)).repeat(3, 1)
-    state = states(dataclasses.replace(bench, documents=MultiVectors.pack([best * 9, *bench.documents])), MaxSim())
-    scores = grown(MaxSim(), state, state, np.zeros((25, 1), dtype=np.int64), (1, 2))
-    assert len(set(scores[0])) > 1
-    winners = (bench.queries.vectors @ best.T * 9).amax(1) >= 1  # tokens for which no other vector can be nearer
-    assert winners.any()
-    only = {name: part[winners] if name == "maximum" else part for name, part in vars(state).items()}
-    alike = grown(MaxSim(), type(state)(**only), type(state)(**only), np.zeros((25, 1), dtype=np.int64), (1, 2))
-    assert len(set(alike[1])) == 1
 
 
 def test_fillers_that_are_relevant_for_want_of_others_are_said():
@@ -168,9 +127,9 @@ def test_growth_that_takes_the_ranking_over():
 
 
 def test_the_documents_that_grow_are_all_the_others_or_the_relevant():
-    judgements = Judgements.of(toy_bench([TWO], scored(*[(0.5, 0.5)] * 4), {0: {0: 2, 1: 0, 3: 1}}), 0)
+    (relevant,) = toy_bench([TWO], scored(*[(0.5, 0.5)] * 4), {0: {0: 2, 1: 0, 3: 1}}).relevant
     before, after = [0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0]
-    found = _variants(torch.tensor([before, after]), judgements)
+    found = _variants(torch.tensor([before, after]), relevant)
     assert GROWN == ("all", "non-relevant", "relevant")
     torch.testing.assert_close(found[0], torch.tensor([before] * 3))
     torch.testing.assert_close(found[1], torch.tensor([after, [0.1, 2.0, 3.0, 0.4], [1.0, 0.2, 0.3, 4.0]]))
