@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lidiag.kernels import kept_on_disk, power_of_two
 from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
 
-_LANES = 1024  # documents merged at a time: their sums stay in the first-level cache
+_LANES = 512  # documents merged at a time: their sums stay in the first-level cache, their states in the second-level one
 _ZERO, _ONE, _NOTHING = np.float32(0), np.float32(1), np.float32(-np.inf)
 _LOG2_E = np.log2(np.e)
 
@@ -60,58 +60,90 @@ class Merged:
 
 @kept_on_disk
 def _maximum(own: Floats, part: Floats, out: Floats) -> None:
-    for t in range(len(own)):
-        row = own[t]
+    for left in range(0, own.shape[1], _LANES):
+        right = min(left + _LANES, own.shape[1])
         for c in range(part.shape[1]):
-            s, sums, wins = part[t, c], out[0, c], out[2, c]
-            for d in range(len(row)):
-                sums[d] += max(s - row[d], _ZERO)
-                wins[d] += _ONE if s > row[d] else _ZERO
+            sums, wins = out[0, c, left:right], out[2, c, left:right]
+            for t in range(len(own)):
+                s, row = part[t, c], own[t, left:right]
+                for d in range(right - left):
+                    sums[d] += max(s - row[d], _ZERO)
+                    wins[d] += _ONE if s > row[d] else _ZERO
     out[1] = out[0]
 
 
 @kept_on_disk
 def _top(own: Floats, n: Floats, part: Floats, m: Floats, out: Floats) -> None:
-    # Of two falling rows of k the set gives its place j where it beats the document's place k - 1 - j.
-    k = len(own)
-    before, after = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
-    taken = np.empty(_LANES, np.float32)
+    k, tokens = np.float32(len(own)), own.shape[1]
+    nothing = np.full(len(own), _NOTHING)
+    before = np.empty((tokens, _LANES), np.float32)
+    after, taken = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
     for left in range(0, len(n), _LANES):
         right = min(left + _LANES, len(n))
-        for t in range(own.shape[1]):
-            for c in range(-1, len(m)):  # at -1 nothing is merged
-                after[:], taken[:] = _ZERO, _ZERO
-                more = m[c] if c >= 0 else _ZERO
-                for i in range(k):
-                    y, row = part[k - 1 - i, t, c] if c >= 0 else _NOTHING, own[i, t, left:right]
+        full = n[left:right].min() >= k
+        for t in range(tokens):
+            _best(own, t, left, right, nothing, before[t], taken, full)
+            if not full:
+                for d in range(right - left):
+                    before[t, d] /= min(k, n[left + d])
+        for c in range(len(m)):
+            sums, above, wins = out[0, c, left:right], out[1, c, left:right], out[2, c, left:right]
+            for t in range(tokens):
+                _best(own, t, left, right, part[:, t, c], after, taken, full)
+                if not full:
                     for d in range(right - left):
-                        best = max(y, row[d])
-                        after[d] += best if best > _NOTHING else _ZERO
-                        taken[d] += _ONE if y > row[d] else _ZERO
+                        kept = min(k, n[left + d] + m[c])
+                        after[d] /= kept
+                        taken[d] /= kept
+                row = before[t]
                 for d in range(right - left):
-                    kept = min(np.float32(k), n[left + d] + more)
-                    after[d] /= kept
-                    taken[d] /= kept
-                if c < 0:
-                    before[:] = after
-                    continue
-                sums, above, wins = out[0, c, left:right], out[1, c, left:right], out[2, c, left:right]
-                for d in range(right - left):
-                    gain = after[d] - before[d]
+                    gain = after[d] - row[d]
                     sums[d] += gain
                     above[d] += max(gain, _ZERO)
                     wins[d] += taken[d]
+            if full:  # every mean is one of k
+                for d in range(right - left):
+                    sums[d] /= k
+                    above[d] /= k
+                    wins[d] /= k
+
+
+@kept_on_disk
+def _best(own: Floats, t: int, left: int, right: int, part: Floats, total: Floats, taken: Floats, full: bool) -> None:  # noqa: FBT001, PLR0913, PLR0917
+    # Of two falling rows of k the set gives its place j where it beats the document's place k - 1 - j.
+    k, whole = len(own), len(own) // 4 * 4 if full else 0
+    total[:], taken[:] = _ZERO, _ZERO
+    for i in range(0, whole, 4):  # four at a time: the sums are loaded and stored once
+        r0, r1, r2, r3 = own[i, t, left:right], own[i + 1, t, left:right], own[i + 2, t, left:right], own[i + 3, t, left:right]
+        y0, y1, y2, y3 = part[k - 1 - i], part[k - 2 - i], part[k - 3 - i], part[k - 4 - i]
+        for d in range(right - left):
+            total[d] += (max(y0, r0[d]) + max(y1, r1[d])) + (max(y2, r2[d]) + max(y3, r3[d]))
+            taken[d] += (
+                (_ONE if y0 > r0[d] else _ZERO)
+                + (_ONE if y1 > r1[d] else _ZERO)
+                + (_ONE if y2 > r2[d] else _ZERO)
+                + (_ONE if y3 > r3[d] else _ZERO)
+            )
+    for i in range(whole, k):
+        y, row = part[k - 1 - i], own[i, t, left:right]
+        for d in range(right - left):
+            best = max(y, row[d])
+            total[d] += best if best > _NOTHING else _ZERO
+            taken[d] += _ONE if y > row[d] else _ZERO
 
 
 @kept_on_disk
 def _softmax(own: Floats, part: Floats, scale: np.float32, out: Floats) -> None:
     # `own` and `part` hold maximum, mass and weighted sum; scale = log2(e) / temperature.
+    before = np.empty((own.shape[1], _LANES), np.float32)
     for left in range(0, own.shape[2], _LANES):
         right = min(left + _LANES, own.shape[2])
         for t in range(own.shape[1]):
-            top, a, b = own[0, t, left:right], own[1, t, left:right], own[2, t, left:right]
-            for c in range(part.shape[2]):
-                sums, above, weight = out[0, c, left:right], out[1, c, left:right], out[2, c, left:right]
+            before[t, : right - left] = own[2, t, left:right] / own[1, t, left:right]
+        for c in range(part.shape[2]):
+            sums, above, weight = out[0, c, left:right], out[1, c, left:right], out[2, c, left:right]
+            for t in range(own.shape[1]):
+                top, a, b, row = own[0, t, left:right], own[1, t, left:right], own[2, t, left:right], before[t]
                 s, x, y = part[0, t, c], part[1, t, c], part[2, t, c]
                 for d in range(right - left):
                     # The side with the lower maximum is scaled down to the other's.
@@ -119,7 +151,7 @@ def _softmax(own: Floats, part: Floats, scale: np.float32, out: Floats) -> None:
                     ratio = power_of_two((s - top[d] if lower else top[d] - s) * scale)
                     ours, theirs = _ONE if lower else ratio, ratio if lower else _ONE
                     mass = a[d] * ours + x * theirs
-                    gain = (b[d] * ours + y * theirs) / mass - b[d] / a[d]
+                    gain = (b[d] * ours + y * theirs) / mass - row[d]
                     sums[d] += gain
                     above[d] += max(gain, _ZERO)
                     weight[d] += x * theirs / mass
