@@ -5,7 +5,7 @@ Only states are merged: the documents' own similarities are not computed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,11 @@ from lidiag.bench import Bench
 from lidiag.pooling import Pooling
 from lidiag.similarity import Block
 
+from . import _injection_kernels as kernels
 from ._distractors import RANDOM, TARGETED, Source
 from ._merging import Merged
 from ._nearest import first_look
+from ._nested import nested
 from ._quality import Judgements, Order
 from ._threads import in_threads
 
@@ -28,6 +30,7 @@ BEFORE = ("recall", "ndcg", "gap")
 EFFECTS = ("hijack_rate", "gain", "outbid_rate", "takeover@10", "recall", "ndcg")
 
 _QUERIES_AT_A_TIME = 16
+_SCORES = 2**20  # after an injection, held at a time by each thread
 _ROUNDING = 1e-6  # of a product of two vectors of length 1
 
 Array = NDArray[np.float64]
@@ -38,8 +41,9 @@ class Ranking:
     """One query's ranking as it is, and what an injection needs to know of it. Empty documents stay empty.
 
     `scores` are (documents,), `first` the positions of the first ten, `bar` the tenth score. `foes` are the positions of the
-    documents that get the vectors, `outside` says which of them are outside the first ten. `gap` is the best relevant score minus the median of the foes'.
-    States are (tokens, foes) and (tokens, relevant documents).
+    documents that get the vectors, `outside` says which of them are outside the first ten. `gap` is the best relevant score
+    minus the median of the foes'. `part` says what a document takes part as, as the kernels have it; `state` is (tokens,
+    documents that are not empty).
     """
 
     pooling: Pooling
@@ -51,8 +55,8 @@ class Ranking:
     foes: Tensor
     outside: Tensor
     gap: float
+    part: NDArray[np.uint8]
     state: Any
-    relevant_state: Any
 
     @classmethod
     def of(cls, pooling: Pooling, order: Order, judgements: Judgements, scores: Tensor, state: Any) -> Ranking:
@@ -63,27 +67,40 @@ class Ranking:
         outside = torch.ones(len(scores), dtype=torch.bool)
         outside[first] = False
         gap = float(scores[friends].max()) - float(np.median(scores[foes].numpy())) if len(friends) and len(foes) else np.nan
-        bar = float(scores[first].min())
+        part = np.full(len(scores), kernels.EMPTY, np.uint8)
+        part[friends.numpy()] = kernels.FRIEND
+        part[foes.numpy()] = np.where(outside[foes].numpy(), kernels.FOE_OUTSIDE, kernels.FOE)
         return cls(
-            pooling, order, judgements, scores, first, bar, foes, outside[foes], gap, state.select(foes), state.select(friends)
+            pooling, order, judgements, scores, first, float(scores[first].min()), foes, outside[foes], gap, part,
+            state if filled.all() else state.select(filled.nonzero()[:, 0]),
         )  # fmt: skip
 
     def under(self, sets: Any) -> Array:
         """Return the EFFECTS (sets, 6) of each of several sets, given as a state (tokens, sets).
 
-        NaN where an effect is undefined: no document that gets the vectors, none that could be outbid, a gap <= 0.
+        NaN where an effect is undefined: no document that gets the vectors, none that could be outbid.
         """
-        foes, friends = (Merged.of(self.pooling, state, sets) for state in (self.state, self.relevant_state))
+        at_once = max(1, _SCORES // len(self.scores))
+        return np.concatenate([self._under(sets.select(some)) for some in torch.arange(len(sets.n)).split(at_once)])
+
+    def _under(self, sets: Any) -> Array:
+        merged = Merged.of(self.pooling, self.state, sets)
+        sums, changes = np.empty((len(sets.n), len(kernels.SUMS))), merged.sums
+        if changes.shape[-1] < len(self.scores):  # some documents are empty
+            changes = np.zeros((*changes.shape[:-1], len(self.scores)), np.float32)
+            changes[..., self.part != kernels.EMPTY] = merged.sums
         # The gain is added to the score as it was, so that a set that changes nothing changes no rank by rounding.
-        after = self.scores.repeat(len(foes.gained), 1)
-        after[:, self.foes] += torch.from_numpy(foes.gained)
-        first = self.order.first(after)
+        after = np.empty(changes.shape[1:], np.float32)
+        kernels.tally(self.scores.numpy(), self.part, np.float32(self.bar), changes, after, sums)
+        first = self.order.first(torch.from_numpy(after))
+        gain, own, theirs, entered = sums.T
+        foes, friends, outside = len(self.foes), int((self.part == kernels.FRIEND).sum()), int(self.outside.sum())
         return np.stack(
             [
-                _mean(foes.share) / foes.tokens,
-                _mean(foes.positive),
-                _mean(friends.share) / friends.tokens,
-                _mean((after[:, self.foes[self.outside]] > self.bar).numpy()),
+                _over(own, foes * merged.tokens),
+                _over(gain, foes),
+                _over(theirs, friends * merged.tokens),
+                _over(entered, outside),
                 self.judgements.recall(first),
                 self.judgements.ndcg(first),
             ],
@@ -116,26 +133,30 @@ class Sweep:
             judgements = Judgements.of(self._bench, query)
             own = [Ranking.of(p, self._order, judgements, block.scores(p)[row], block.state_of(p, row)) for p in self._poolings]
             self.before[query] = [(judgements.recall(ranking.first), judgements.ndcg(ranking.first), ranking.gap) for ranking in own]
-            for d, kind in enumerate(self._kinds):
-                similarities = self._similarities(kind, query)
-                for p, ranking in enumerate(own):
-                    self.effects[query, p, d] = self._inject(ranking, similarities)
+            similarities = self._similarities(query)
+            for p, ranking in enumerate(own):
+                self.effects[query, p] = self._inject(ranking, similarities)
             see(query, own)
 
         for _ in in_threads(inject, range(len(block.queries)), _QUERIES_AT_A_TIME):
             pass
 
-    def _similarities(self, kind: str, query: int) -> Tensor:
-        """Return the similarities (tokens, draws, k) of the query to the vectors of a kind."""
+    def _similarities(self, query: int) -> Tensor:
+        """Return the similarities (tokens, sets, k) of the query to the vectors of every draw of every kind."""
         tokens = self._bench.queries[query].float()
-        if kind in RANDOM:
-            rng = self._bench.rng(f"{kind} distractors of {self._bench.query_ids[query]}")
-            drawn = [self._source.draw(kind, tokens, max(self._k), rng) for _ in range(self._draws)]
-        else:
-            drawn = [self._source.rows(self._targeted(kind, query))]
+        drawn = torch.cat([rows for kind in self._kinds for rows in self._drawn(kind, query, tokens)])
         # A vector of the corpus meets itself in its own document: that is a tie, though the two products may round differently.
         rounding = _ROUNDING * self._source.moments.norm * tokens.norm(dim=1, keepdim=True)
-        return (tokens @ torch.cat(drawn).T - rounding).unflatten(1, (len(drawn), -1))
+        return (tokens @ drawn.T - rounding).unflatten(1, (-1, max(self._k)))
+
+    def _drawn(self, kind: str, query: int, tokens: Tensor) -> Iterator[Tensor]:
+        """Yield the vectors (k, dim) of each draw of a kind."""
+        if kind not in RANDOM:
+            yield self._source.rows(self._targeted(kind, query))
+            return
+        rng = self._bench.rng(f"{kind} distractors of {self._bench.query_ids[query]}")
+        for _ in range(self._draws):
+            yield self._source.draw(kind, tokens, max(self._k), rng)
 
     def _targeted(self, kind: str, query: int) -> NDArray[np.int64]:
         nearest = self._nearest[query]
@@ -146,21 +167,16 @@ class Sweep:
         return nearest.pooled
 
     def _inject(self, ranking: Ranking, similarities: Tensor) -> Array:
-        """Return (k, EFFECTS), the mean over draws."""
-        states = [ranking.pooling.pool(similarities[..., :k]) for k in self._k]
-        effects = ranking.under(side_by_side(states))
-        return effects.reshape(len(self._k), -1, len(EFFECTS)).mean(1)
+        """Return (kinds, k, EFFECTS), the mean over draws."""
+        draws = [self._draws if kind in RANDOM else 1 for kind in self._kinds]
+        sizes = np.tile(self._k, sum(draws))
+        # Nothing is the same whatever it was drawn from: of the sets without a vector the first stands for all.
+        chosen, place = np.unique(np.where(sizes == 0, 0, np.arange(len(sizes))), return_inverse=True)
+        sets = nested(ranking.pooling, similarities, self._k).select(torch.from_numpy(chosen))
+        effects = ranking.under(sets)[place].reshape(sum(draws), len(self._k), len(EFFECTS))
+        return np.stack([part.mean(0) for part in np.split(effects, np.cumsum(draws)[:-1])])
 
 
-def _mean(values: NDArray[Any]) -> Array:
-    """Return the mean over the last axis, NaN where it is empty."""
-    return values.mean(-1, dtype=np.float64) if values.shape[-1] else np.full(len(values), np.nan)
-
-
-def side_by_side(states: Sequence[Any]) -> Any:
-    """Join states (tokens, draws) of one shape into one (tokens, len(states) * draws)."""
-    joined = {
-        name: torch.cat([getattr(s, name) for s in states], 1) for name, part in vars(states[0]).items() if part is not None and part.ndim
-    }
-    draws = next(iter(joined.values())).shape[1] // len(states)
-    return type(states[0])(n=torch.stack([s.n for s in states]).repeat_interleave(draws), **joined)
+def _over(total: Array, n: int) -> Array:
+    """Return the mean of n, NaN of none."""
+    return total / n if n else np.full(len(total), np.nan)

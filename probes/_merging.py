@@ -24,16 +24,25 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Merged:
-    """Sums over the query's tokens, (sets, documents).
-
-    `gained`: phi with the set - phi without; `positive`: the same, of gains above 0 only; `share`: the share of the pooled
-    weight that is on the set.
-    """
+    """Sums over the query's `tokens`: `sums` (3, sets, documents) holds `gained`, `positive` and `share`."""
 
     tokens: int
-    gained: Floats
-    positive: Floats
-    share: Floats
+    sums: Floats
+
+    @property
+    def gained(self) -> Floats:
+        """Phi with the set - phi without."""
+        return self.sums[0]
+
+    @property
+    def positive(self) -> Floats:
+        """The same, of gains above 0 only."""
+        return self.sums[1]
+
+    @property
+    def share(self) -> Floats:
+        """The share of the pooled weight that is on the set."""
+        return self.sums[2]
 
     @classmethod
     def of(cls, pooling: Pooling, state: Any, sets: Any) -> Merged:
@@ -49,13 +58,14 @@ class Merged:
                 _top(own, n, part, m, out)
             case Softmax(t):
                 own, part = (np.stack([s.maximum.numpy(), s.mass.numpy(), s.weighted.numpy()]) for s in (state, sets))
+                own = np.ascontiguousarray(own)  # the stack is as its parts lie, which the kernel would walk across
                 _softmax(own, part, np.float32(_LOG2_E / t), out)
             case Mean():
                 own, part = (np.ascontiguousarray(s.total.numpy()) for s in (state, sets))
                 _mean(own, n, part, m, out)
             case _:
                 raise TypeError(f"{pooling!r} has no compiled merge")
-        return cls(own.shape[-2], *out)
+        return cls(own.shape[-2], out)
 
 
 @kept_on_disk
@@ -80,43 +90,35 @@ def _top(own: Floats, n: Floats, part: Floats, m: Floats, out: Floats) -> None:
     after, taken = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
     for left in range(0, len(n), _LANES):
         right = min(left + _LANES, len(n))
-        full = n[left:right].min() >= k
+        size = n[left:right]
+        full = size.min() >= k
         for t in range(tokens):
-            _best(own, t, left, right, nothing, before[t], taken, full)
-            if not full:
-                for d in range(right - left):
-                    before[t, d] /= min(k, n[left + d])
+            _best(own, t, left, size, nothing, _ZERO, before[t], taken, full)
         for c in range(len(m)):
             sums, above, wins = out[0, c, left:right], out[1, c, left:right], out[2, c, left:right]
             for t in range(tokens):
-                _best(own, t, left, right, part[:, t, c], after, taken, full)
-                if not full:
-                    for d in range(right - left):
-                        kept = min(k, n[left + d] + m[c])
-                        after[d] /= kept
-                        taken[d] /= kept
+                _best(own, t, left, size, part[:, t, c], m[c], after, taken, full)
                 row = before[t]
                 for d in range(right - left):
                     gain = after[d] - row[d]
                     sums[d] += gain
                     above[d] += max(gain, _ZERO)
                     wins[d] += taken[d]
-            if full:  # every mean is one of k
-                for d in range(right - left):
-                    sums[d] /= k
-                    above[d] /= k
-                    wins[d] /= k
+        if full:
+            out[:, :, left:right] /= k
 
 
 @kept_on_disk
-def _best(own: Floats, t: int, left: int, right: int, part: Floats, total: Floats, taken: Floats, full: bool) -> None:  # noqa: FBT001, PLR0913, PLR0917
+def _best(own: Floats, t: int, left: int, n: Floats, part: Floats, m: np.float32, total: Floats, taken: Floats, full: bool) -> None:  # noqa: PLR0913, PLR0917
+    """Write the sums of the k best of both, and how many the set gives; their means, unless all documents are `full`."""
     # Of two falling rows of k the set gives its place j where it beats the document's place k - 1 - j.
     k, whole = len(own), len(own) // 4 * 4 if full else 0
     total[:], taken[:] = _ZERO, _ZERO
     for i in range(0, whole, 4):  # four at a time: the sums are loaded and stored once
+        right = left + len(n)
         r0, r1, r2, r3 = own[i, t, left:right], own[i + 1, t, left:right], own[i + 2, t, left:right], own[i + 3, t, left:right]
         y0, y1, y2, y3 = part[k - 1 - i], part[k - 2 - i], part[k - 3 - i], part[k - 4 - i]
-        for d in range(right - left):
+        for d in range(len(n)):
             total[d] += (max(y0, r0[d]) + max(y1, r1[d])) + (max(y2, r2[d]) + max(y3, r3[d]))
             taken[d] += (
                 (_ONE if y0 > r0[d] else _ZERO)
@@ -125,11 +127,16 @@ def _best(own: Floats, t: int, left: int, right: int, part: Floats, total: Float
                 + (_ONE if y3 > r3[d] else _ZERO)
             )
     for i in range(whole, k):
-        y, row = part[k - 1 - i], own[i, t, left:right]
-        for d in range(right - left):
+        y, row = part[k - 1 - i], own[i, t, left : left + len(n)]
+        for d in range(len(n)):
             best = max(y, row[d])
             total[d] += best if best > _NOTHING else _ZERO
             taken[d] += _ONE if y > row[d] else _ZERO
+    if not full:
+        for d in range(len(n)):
+            kept = min(np.float32(k), n[d] + m)
+            total[d] /= kept
+            taken[d] /= kept
 
 
 @kept_on_disk

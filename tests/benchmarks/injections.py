@@ -23,8 +23,8 @@ from vectors import encode, random_vectors
 
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Pooling, Softmax, TopK
-from lidiag.probes._injection import side_by_side
 from lidiag.probes._merging import Merged
+from lidiag.probes._nested import nested
 from lidiag.similarity import Needs, similarity_pass
 
 POOLINGS: tuple[Pooling, ...] = (MaxSim(), TopK(4), Softmax(0.1), Softmax(1))
@@ -67,8 +67,7 @@ def _by_merging(queries: MultiVectors, documents: MultiVectors, sets: list[Tenso
         for row, query in enumerate(block.queries):
             similarities = (queries[query] @ sets[query].T).unsqueeze(1)
             for pooling in POOLINGS:
-                parts = side_by_side([pooling.pool(similarities[..., :k]) for k in K])
-                merged = Merged.of(pooling, block.state_of(pooling, row), parts)
+                merged = Merged.of(pooling, block.state_of(pooling, row), nested(pooling, similarities, K))
                 found[pooling][query] = block.scores(pooling)[row] + torch.from_numpy(merged.gained)
     return found
 
