@@ -23,6 +23,7 @@ def test_the_papers_gini_follows_its_own_formula():
     partial_sums = 1 + (1 + 2) + (1 + 2 + 3) + (1 + 2 + 3 + 4)
     assert gini_paper(values) == pytest.approx(1 - 2 / (4 * 10) * partial_sums)
     assert gini_paper(values) == pytest.approx(gini(values) - 1 / 4)
+    np.testing.assert_allclose(gini_paper([values, values[::-1]]), [1 - 2 / (4 * 10) * partial_sums] * 2)
 
 
 def test_equal_parts_are_equal_and_one_holder_of_all_is_not():

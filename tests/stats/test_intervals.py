@@ -188,6 +188,11 @@ def test_where_no_spread_shows_there_is_no_interval_but_a_reason(values, reason)
     assert ratio_interval(np.array(values), np.full(len(values), 0.6)).no_interval is not None
 
 
+def test_clusters_that_each_sum_to_0_show_no_spread():
+    found = ratio_interval(np.array([1.0, -1.0, 2.0, -2.0]), np.ones(4), clusters=np.array([0, 0, 1, 1]))
+    assert (found.value, found.low, found.no_interval) == (0, None, "all 2 units have the same ratio, so they show no spread")
+
+
 def test_one_cluster_shows_no_spread():
     assert mean_interval(np.array([1.0, 2.0]), clusters=np.array([4, 4])).no_interval == "one unit shows no spread"
     assert ratio_interval(np.array([1.0, 2.0]), np.ones(2), clusters=np.array([4, 4])).no_interval == "one unit shows no spread"
@@ -322,6 +327,15 @@ def test_a_crossed_interval_is_worked_by_hand():
     np.testing.assert_allclose(ends(found), [3 - reach, 3 + reach])
 
 
+def test_a_crossed_interval_of_more_seeds_is_worked_by_hand():
+    # By seed 1, 4, 4 and by query 0, 3, 6: mean squares 3 * 3 = 9 and 3 * 9 = 27; the rest is 1, -1, 0 in a 2 x 2 square: 4 / 4.
+    rest = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    found = crossed_interval(np.array([[1.0], [4.0], [4.0]]) + np.array([-3.0, 0.0, 3.0]) + rest)
+    reach = scipy_stats.t.ppf(0.975, 35**2 / (9**2 / 2 + 27**2 / 2 + 1 / 4)) * np.sqrt(35 / 9)
+    assert (found.value, found.n) == (3, 3)
+    np.testing.assert_allclose(ends(found), [3 - reach, 3 + reach])
+
+
 def test_a_crossed_interval_of_equal_seeds_is_that_of_the_queries():
     queries = np.array([0.1, 0.4, 0.9, 0.3])
     np.testing.assert_allclose(ends(crossed_interval(np.tile(queries, (3, 1)))), plain_t(queries))
@@ -346,6 +360,7 @@ def test_rounding_is_no_spread_and_a_spread_is_none_at_any_scale(scale):
     assert mean_interval(spread).low is not None
     assert crossed_interval(np.stack([rounded, rounded])).low is None
     assert crossed_interval(np.stack([spread, spread])).low is not None
+    assert crossed_interval((1 + 1e-8 * np.stack([spread, spread]) / scale) * scale).low is not None
     assert ratio_interval(rounded, np.full(3, 0.7)).low is None
     assert ratio_interval(spread, np.full(3, 0.7)).low is not None
     assert ratio_interval(np.ones(3), spread).low is not None
