@@ -40,7 +40,7 @@ def held_out_auc(features: Sequence[Array], relevant: Sequence[NDArray[np.bool_]
         spread = x.std(0)
         scale = np.where(spread > 0, spread, 1.0)
         model = LogisticRegression(max_iter=1000).fit(x / scale, y)
-        weights = model.coef_[0] / scale
+        weights = model.coef_.ravel() / scale
         for query in np.flatnonzero(fold == number).tolist():
             found[query] = stats.auc(features[query] @ weights, relevant[query])
     return found
@@ -69,5 +69,5 @@ def chosen_elsewhere(quality: Array, grid: Array, fold: NDArray[np.int64], times
     for number in np.unique(fold):
         there = fold == number
         best = best_weight(times[:, ~there] @ quality[~there] / np.maximum(times[:, ~there].sum(1), 1)[:, None], grid)
-        total += np.take_along_axis(times[:, there] @ change[there], best[:, None], 1)[:, 0]
+        total += np.take_along_axis(times[:, there] @ change[there], best[:, None], 1).ravel()
     return total / times.sum(1)

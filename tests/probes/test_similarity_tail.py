@@ -188,7 +188,22 @@ def test_weights_are_judged_on_queries_they_were_not_fitted_to():
     assert auc[sign == -1].max() < 0.01
 
 
+def test_queries_are_judged_by_the_other_folds_alone_whatever_the_features_scale():
+    # The two folds point in opposite ways, so that what was learned on one is all wrong on the other.
+    rng = np.random.default_rng(0)
+    relevant, fold = [np.arange(40) < 10 for _ in range(20)], np.arange(20) % 2
+    sign = np.where(fold == 0, 1, -1)
+    features = [centred(s * r[:, None] + 0.1 * rng.standard_normal((40, 1))) for r, s in zip(relevant, sign, strict=True)]
+    assert held_out_auc(features, relevant, fold).max() < 0.01
+    # Of two features only the second tells; in other units it tells as much.
+    mixed = [np.hstack([rng.standard_normal((40, 1)), r[:, None] + 0.5 * rng.standard_normal((40, 1))]) for r in relevant]
+    found, scaled = (held_out_auc([f * [1, scale] for f in mixed], relevant, fold) for scale in (1, 1e-4))
+    assert found.mean() > 0.9
+    np.testing.assert_allclose(scaled, found, atol=1e-3)
+
+
 def test_missing_features_lie_at_the_mean():
+    assert centred(np.array([[1.0, np.nan], [3.0, 4.0]])).tolist() == [[-1, 0], [1, 0]]
     assert centred(np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 4.0]])).tolist() == [[-2, -1], [0, 0], [2, 1]]
 
 
@@ -320,3 +335,12 @@ def test_each_folds_weight_is_chosen_on_the_other_folds_of_the_draw():
     times = np.array([[1, 1, 1], [2, 0, 1], [1, 1, 0]])
     # In the third draw nothing is left to choose on for fold 0, and 0 is the weight nearest 0.
     assert chosen_elsewhere(quality, grid, fold, times) == pytest.approx([(-0.4 - 0.1 - 0.3) / 3, (2 * -0.4 - 0.3) / 3, 0.0])
+
+
+def test_each_of_three_folds_weight_is_chosen_on_both_others():
+    # Favourites are -1, 1 and 1: on the others, 1 is best for fold 0, and 0 (-1 and 1 being equally good) for the two others.
+    grid, fold = np.array([-1.0, 0.0, 1.0]), np.array([0, 1, 2])
+    quality = np.array([[0.9, 0.7, 0.1], [0.1, 0.7, 0.9], [0.1, 0.7, 0.9]])
+    # In the second draw 1 is best for fold 0, and -1 for fold 1, whose query counts twice.
+    found = chosen_elsewhere(quality, grid, fold, np.array([[1, 1, 1], [1, 2, 0]]))
+    assert found == pytest.approx([-0.6 / 3, (-0.6 - 2 * 0.6) / 3])
