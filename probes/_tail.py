@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag.bench import Bench
-from lidiag.pooling import TopK
-from lidiag.similarity import Needs
 
 from ._moments import Moments
+from ._threads import in_threads
 
 Array = NDArray[np.float64]
 
 RANKS = {"1": (1, 1), "2-4": (2, 4), "5-16": (5, 16), "17-32": (17, 32)}
 DEEPEST = 32
+
+_QUERIES_AT_A_TIME = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +73,34 @@ class Seen:
     tail: Array
 
 
-def seen(bench: Bench, drawn: list[Pool], deepest_k: int, tail: tuple[int, int]) -> Iterator[Seen]:
+def seen(bench: Bench, drawn: Sequence[Pool], deepest_k: int, tail: tuple[int, int]) -> Iterator[Seen]:
     """Yield what every query sees of its pool."""
-    moments = Moments.of(bench.documents)
-    pooling = TopK(max(DEEPEST, deepest_k, tail[1]))
-    for query, pool in enumerate(drawn):
-        tokens = bench.queries.select([query])
-        (block,) = bench.compare(tokens, bench.documents.select(pool.documents.tolist()), Needs((pooling,), tokens=True))
-        values = block.state(pooling).values.double()
-        spread = moments.spread(tokens.vectors).double().unsqueeze(1)
+    moments, deepest = Moments.of(bench.documents), max(DEEPEST, deepest_k, tail[1])
+
+    def look(query: int) -> Seen:
+        pool, tokens = drawn[query], bench.queries[query].float()
+        values = _falling(bench, tokens, pool, deepest).double()
+        spread = moments.spread(tokens).double().unsqueeze(1)
         similarity = torch.stack([_mean_of_ranks(values, *ranks).mean(0) for ranks in RANKS.values()], 1)
         margin = ((values[..., 0] - values[..., 1]) / spread).mean(0)
         alone = torch.from_numpy(pool.size == 1)
         deep = torch.where(alone, values[..., 0], _mean_of_ranks(values, *tail)).sum(0)
-        yield Seen(similarity.numpy(), torch.where(alone, torch.nan, margin).numpy(), _topk(values, pool.size, deepest_k), deep.numpy())
+        return Seen(similarity.numpy(), torch.where(alone, torch.nan, margin).numpy(), _topk(values, pool.size, deepest_k), deep.numpy())
+
+    yield from in_threads(look, range(len(drawn)), _QUERIES_AT_A_TIME)
+
+
+def _falling(bench: Bench, tokens: Tensor, pool: Pool, deepest: int) -> Tensor:
+    """Return the largest similarities (tokens, p, deepest) of each document of a pool in falling order, -inf where there are no more."""
+    rows = bench.documents.select(pool.documents.tolist()).vectors
+    similarities = (tokens.to(bench.device) @ rows.to(bench.device, torch.float32).T).cpu().numpy()
+    falling = np.full((len(tokens), len(pool.documents), deepest), -np.inf, np.float32)
+    ends = pool.size.cumsum()
+    for document, (start, end) in enumerate(zip(ends - pool.size, ends, strict=True)):
+        # All of them are sorted: numpy does that in vector registers, faster than the largest are found.
+        kept = np.sort(similarities[:, start:end], axis=1)[:, ::-1][:, :deepest]
+        falling[:, document, : kept.shape[1]] = kept
+    return torch.from_numpy(falling)
 
 
 def _means(items: list[Tensor]) -> Tensor:
