@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lidiag import stats
 from lidiag.bench import Bench
 from lidiag.pooling import Hybrid, Scoring, Single
 from lidiag.similarity import Block
+
+from . import _length_kernels as kernels
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -59,32 +61,37 @@ class Lengths:
         length and query token; `rho_topic`, the rank correlation of the middle prefix's score and the full length.
         """
         tokens = np.maximum(block.offsets.diff().numpy(), 1)
-        scores = _finite(block.scores(scoring), mask)
+        scores = _floats(block.scores(scoring))
         first, middle, last = self.prefixes or (1, 1, 1)
+        means, deviations = kernels.spread(scores, mask)
+        if np.isinf(means).any() or (np.isnan(means) & mask.any(1)).any():
+            raise ValueError("a score that counts is not finite")
         found = {
-            "rho": stats.spearman(scores, self.lengths, mask),
-            "sd": _spread(scores, mask),
-            "slope_between": stats.slope_per_doubling(np.maximum(self.lengths, 1), scores, mask & (self.lengths >= first)) / tokens,
+            "rho": kernels.spearman(scores, self.lengths, self._classes, mask, 0),
+            "sd": deviations,
+            "slope_between": kernels.slope(scores, self._doublings, self.lengths, mask, first) / tokens,
         }
         if self.prefixes and has_prefixes(scoring):
-            cut = {prefix: _finite(block.prefixes[prefix].scores(scoring), mask) for prefix in self.prefixes}
+            cut = {prefix: _floats(block.prefixes[prefix].scores(scoring)) for prefix in self.prefixes}
             # Over three points a doubling apart this is the least-squares slope.
-            found["slope_within"] = mean((cut[last] - cut[first]) / 2, mask & (self.lengths >= last)) / tokens
-            found["rho_topic"] = stats.spearman(cut[middle], self.lengths, mask & (self.lengths >= middle))
+            found["slope_within"] = kernels.gain(cut[first], cut[last], self.lengths, mask, last) / 2 / tokens
+            found["rho_topic"] = kernels.spearman(cut[middle], self.lengths, self._classes, mask, middle)
         return found
 
+    @cached_property
+    def _classes(self) -> NDArray[np.int64]:
+        return np.unique(self.lengths, return_inverse=True)[1].astype(np.int64)
 
-def _finite(scores: Tensor, mask: Mask) -> Array:
-    return np.where(mask, scores.double().numpy(), 0.0)
+    @cached_property
+    def _doublings(self) -> Array:
+        return np.log2(np.maximum(self.lengths, 1))
+
+
+def _floats(scores: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(scores.numpy(), dtype=np.float32)
 
 
 def mean(values: Array, mask: Mask) -> Array:
     """Return the mean of each row's values in the mask; NaN where there is none."""
     n = mask.sum(1)
     return np.divide(np.where(mask, values, 0.0).sum(1), n, out=np.full(len(values), np.nan), where=n > 0)
-
-
-def _spread(values: Array, mask: Mask) -> Array:
-    centred = np.where(mask, values - mean(values, mask)[:, None], 0.0)
-    deviation = np.sqrt((centred**2).sum(1) / np.maximum(mask.sum(1) - 1, 1))
-    return np.where(deviation > 0, deviation, np.nan)

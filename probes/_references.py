@@ -35,10 +35,13 @@ class Shuffled:
         """
         rng = bench.rng("shuffled documents")
         filled = np.flatnonzero(bench.lengths)
+        starts = bench.documents.offsets.numpy()
         for _ in range(times):
-            chosen = bench.documents.select(torch.from_numpy(np.sort(rng.permutation(filled)[:most])))
-            order = torch.from_numpy(rng.permutation(len(chosen.vectors)))
-            yield cls(MultiVectors(chosen.vectors[order], chosen.offsets))
+            chosen = np.sort(rng.permutation(filled)[:most])
+            bounds = np.concatenate(([0], bench.lengths[chosen].cumsum()))
+            rows = np.arange(bounds[-1]) + np.repeat(starts[chosen] - bounds[:-1], bench.lengths[chosen])
+            vectors = bench.documents.vectors[torch.from_numpy(rows[rng.permutation(len(rows))])]
+            yield cls(MultiVectors(vectors.float(), torch.from_numpy(bounds)))
 
     def effects(self, bench: Bench, queries: MultiVectors, scorings: Sequence[Scoring], prefixes: tuple[int, ...]) -> Effects:
         """Return the effects of length on these queries' scores, for the scorings that token vectors alone decide."""

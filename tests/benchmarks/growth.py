@@ -21,7 +21,8 @@ from vectors import random_vectors, read_vectors
 
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Pooling, Softmax, TopK
-from lidiag.probes._growth import grown, of_tokens
+from lidiag.probes._growth import of_tokens
+from lidiag.probes._growth_kernels import Lanes, aligned, totals
 from lidiag.similarity import Needs, similarity_pass
 
 POOLINGS: tuple[Pooling, ...] = (MaxSim(), TopK(4), Softmax(0.1), Softmax(1))
@@ -75,7 +76,8 @@ def _merge(queries: MultiVectors, documents: MultiVectors, chosen: np.ndarray) -
         for row in range(len(block.queries)):
             for p, pooling in enumerate(POOLINGS):
                 own = of_tokens(block.state(pooling), bounds[row], bounds[row + 1])
-                scores[p].append(grown(pooling, own, own, chosen, GROWTH))
+                (lanes,) = aligned(pooling, [Lanes.of(pooling, own, np.arange(len(documents)))])
+                scores[p].append(totals(pooling, lanes, lanes, chosen, GROWTH))
     return [torch.from_numpy(np.stack(rows)) for rows in scores]
 
 
