@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -26,3 +29,13 @@ def test_moments_are_numpys_however_many_rows_are_taken_at_a_time(monkeypatch, r
 def test_rounding_below_0_is_no_variance():
     vectors = torch.full((1000, 4), 0.1) * torch.linspace(0.5, 1.5, 1000)[:, None]
     assert bool(Moments.of(MultiVectors.pack([vectors])).root.isfinite().all())
+
+
+def test_moments_are_taken_once_for_the_same_items_and_held_no_longer_than_they():
+    items = MultiVectors.pack([torch.eye(3)])
+    assert Moments.of(items) is Moments.of(items)
+    assert Moments.of(MultiVectors.pack([2 * torch.eye(3)])).norm == pytest.approx(2)
+    kept = weakref.ref(Moments.of(items))
+    del items
+    gc.collect()
+    assert kept() is None
