@@ -180,6 +180,20 @@ def test_a_passage_is_one_stretch_of_the_corpus_and_random_vectors_are_distinct(
     assert len(random.unique()) == 20
 
 
+def test_a_passage_starts_at_any_place_that_leaves_room_for_it():
+    rows = torch.arange(5.0).unsqueeze(1)
+    source, rng = Source(MultiVectors.pack([rows])), np.random.default_rng(0)
+    assert {float(source.draw("passage", rows[:1], 3, rng)[0]) for _ in range(60)} == {0, 1, 2}
+    assert source.draw("passage", rows[:1], 5, rng)[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["spike", "gaussian", "gaussian_matched"])
+def test_what_is_made_up_is_as_long_as_the_corpus_vectors_are_on_average(kind):
+    rows = gaussian(torch.Generator().manual_seed(3), 60, 4) * torch.tensor([2.0, 4.0]).repeat(30).unsqueeze(1)
+    drawn = Source(MultiVectors.pack([rows])).draw(kind, rows[:6], 20, np.random.default_rng(0))
+    torch.testing.assert_close(drawn.norm(dim=1), torch.full((20,), 3.0))
+
+
 @pytest.mark.parametrize("kind", [*TARGETED, *RANDOM])
 def test_neither_blocks_nor_a_smaller_sweep_change_the_sets(kind):
     whole = hijacking(random_bench(), kind, k=(2, 5))

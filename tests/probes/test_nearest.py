@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lidiag.errors import LidiagError
+from lidiag.multivector import MultiVectors
 from lidiag.probes import _nearest, _nearest_kernels
 from lidiag.probes._nearest import Nearest, first_look
 from tests.probes.toy import toy_bench
@@ -30,7 +31,9 @@ def test_the_first_look_is_exact_and_leaves_relevant_documents_out(monkeypatch, 
     monkeypatch.setattr(_nearest, "_ROOM", 2)
     bench = random_bench(2, values=values)
     owner = np.repeat(np.arange(len(bench.documents)), bench.lengths)
-    for query, nearest in enumerate(first_look(bench, 12)):
+    looks = list(first_look(bench, 12))
+    assert len(looks) == len(bench.queries)
+    for query, nearest in enumerate(looks):
         similarities = (bench.queries[query] @ bench.documents.vectors.T).double().numpy()
         similarities[:, np.isin(owner, bench.relevant[query])] = -np.inf
         pooled = np.argsort(-similarities.max(0), kind="stable")[:12]
@@ -45,11 +48,45 @@ def test_the_first_look_is_exact_and_leaves_relevant_documents_out(monkeypatch, 
         assert nearest.turns.tolist() == taken
 
 
-def test_every_way_to_look_finds_the_same():
+@pytest.mark.parametrize("columns", [2**18, 5])
+def test_every_way_to_look_finds_the_same(monkeypatch, columns):
+    monkeypatch.setattr(_nearest, "_DOCUMENT_TOKENS_ELSEWHERE", columns)  # small parts lie before, in and behind relevant documents
     bench = random_bench(5)
     here, elsewhere = (way(bench, range(4), 9) for way in (_nearest._nearest, _nearest._nearest_elsewhere))
     assert here[1].tolist() == elsewhere[1].tolist()
     np.testing.assert_allclose(here[0], elsewhere[0], rtol=1e-5, atol=1e-6)
+
+
+def test_few_tokens_have_as_many_neighbours_elsewhere():
+    bench = toy_bench([torch.tensor([[1.0, 0.0]])], [torch.tensor([[0.1 * d, 0.0]]) for d in range(6)], {0: {5: 1}})
+    values, positions = _nearest._nearest_elsewhere(bench, range(1), 4)
+    assert positions.tolist() == [[4, 3, 2, 1]]
+    np.testing.assert_allclose(values, [[0.4, 0.3, 0.2, 0.1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "ranges"),
+    [
+        ([4, 6, 1, 9], [(0, 2), (2, 4)]),  # 4 + 6 and 1 + 9 fill a block
+        ([4, 7, 2, 1, 1], [(0, 1), (1, 4), (4, 5)]),
+        ([12, 3, 12], [(0, 1), (1, 2), (2, 3)]),  # a longer query is a block of its own
+        ([5], [(0, 1)]),
+        ([], []),
+    ],
+)
+def test_blocks_hold_whole_queries_up_to_the_limit(monkeypatch, lengths, ranges):
+    monkeypatch.setattr(_nearest, "_QUERY_TOKENS", 10)
+    queries = MultiVectors(torch.zeros(sum(lengths), 2), torch.tensor([0, *lengths]).cumsum(0))
+    assert [(block.start, block.stop) for block in _nearest._blocks(queries)] == ranges
+
+
+def test_as_many_vectors_as_positions_are_refused_and_one_fewer_is_not(monkeypatch):
+    bench = random_bench()
+    monkeypatch.setattr(_nearest_kernels, "POSITIONS", len(bench.documents.vectors) + 1)
+    assert len(list(first_look(bench, 2))) == 4
+    monkeypatch.setattr(_nearest_kernels, "POSITIONS", len(bench.documents.vectors))
+    with pytest.raises(LidiagError, match="more than the"):
+        next(first_look(bench, 2))
 
 
 @given(st.data())
