@@ -30,7 +30,7 @@ BEFORE = ("recall", "ndcg", "gap")
 EFFECTS = ("hijack_rate", "gain", "outbid_rate", "takeover@10", "recall", "ndcg")
 
 _QUERIES_AT_A_TIME = 16
-_SCORES = 2**20  # after an injection, held at a time by each thread
+_SCORES = 1_000_000  # after an injection, held at a time by each thread
 _ROUNDING = 1e-6  # of a product of two vectors of length 1
 
 Array = NDArray[np.float64]

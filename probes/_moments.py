@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lidiag.multivector import MultiVectors
 
-_ROWS = 2**12  # taken to float64 at a time: they stay in the cache
+_ROWS = 4096  # taken to float64 at a time: they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)

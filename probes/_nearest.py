@@ -20,7 +20,7 @@ from ._threads import in_threads
 
 # On the processor a block of similarities stays in the cache; elsewhere it is large, as a call costs more than its work.
 _QUERY_TOKENS, _DOCUMENT_TOKENS, _BLOCKS_AT_A_TIME = 512, 256, 16
-_DOCUMENT_TOKENS_ELSEWHERE = 2**18
+_DOCUMENT_TOKENS_ELSEWHERE = 262_144
 _LEAST = 16  # a product of fewer rows or columns adds up in another order: the division into blocks would change bytes
 _ROOM = 4  # times the wanted number of candidates is kept before the least of them are dropped
 
@@ -42,9 +42,9 @@ class Nearest:
         """Order (tokens, n) nearest vectors, which stand in falling order of similarity for each token."""
         count = positions.shape[1]
         order = np.argsort(-similarities, axis=None, kind="stable")
-        _, first = np.unique(positions.reshape(-1)[order], return_index=True)
+        _, first = np.unique(positions.ravel()[order], return_index=True)
         chosen = order[np.sort(first)[:count]]
-        return cls(_in_turns(positions), positions.reshape(-1)[chosen], chosen // count)
+        return cls(_in_turns(positions), positions.ravel()[chosen], chosen // count)
 
 
 def first_look(bench: Bench, count: int) -> Iterator[Nearest]:
@@ -133,8 +133,8 @@ def _nearest_elsewhere(bench: Bench, block: range, count: int) -> tuple[NDArray[
         similarities = tokens @ bench.documents.vectors[first : first + _DOCUMENT_TOKENS_ELSEWHERE].to(bench.device, torch.float32).T
         for query, (start, end) in zip(block, pairwise(bounds), strict=True):
             _mask(similarities[start - bounds[0] : end - bounds[0]], bench, query, first)
-        top = similarities.topk(min(count, similarities.shape[1]), -1)
-        values, order = torch.cat((values, top.values.cpu()), 1).sort(dim=-1, descending=True, stable=True)
+        top = similarities.topk(min(count, similarities.shape[1]))
+        values, order = torch.cat((values, top.values.cpu()), 1).sort(descending=True, stable=True)
         positions = torch.cat((positions, top.indices.cpu() + first), 1).gather(1, order)[:, :count]
         values = values[:, :count]
     return values.numpy(), positions.numpy()

@@ -11,6 +11,7 @@ from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Mean, Softmax, TopK
+from lidiag.probes import _injection
 from lidiag.probes._distractors import RANDOM, TARGETED, Source
 from lidiag.probes._injection import BEFORE, Sweep
 from lidiag.probes._nearest import first_look
@@ -141,6 +142,37 @@ def _rescored(bench, query, pooling, longer, injected):
     recall = len(set(ranking) & set(bench.relevant[query].tolist())) / len(bench.relevant[query])
     rates = (share[:, ~relevant].mean(), gain, share[:, relevant].mean())
     return [*(float(rate) for rate in rates), float(np.mean(takes)), recall, dcg / best]
+
+
+def test_every_kind_has_the_figures_that_it_has_alone():
+    kinds = ("targeted", "spike", "random")
+    found = measure("distractor-hijacking", random_bench(), poolings=("maxsim",), distractors=kinds, k=(1, 3), draws=3, echo=0)
+    for kind in kinds:
+        alone = hijacking(random_bench(), kind, k=(1, 3), draws=3)
+        for name, k in (("hijack_rate", 1), ("hijack_rate", 3), ("takeover@10", 3)):
+            assert value(found, name, kind, k) == value(alone, name, kind, k)
+    assert len({value(found, "hijack_rate", kind, 3) for kind in kinds}) == 3
+
+
+def test_nothing_is_looked_for_where_no_set_is_made_of_what_is_near(monkeypatch):
+    monkeypatch.setattr(_injection, "first_look", lambda *_: pytest.fail("looked"))
+    assert value(hijacking(random_bench(), "spike"), "hijack_rate", "spike") > 0
+
+
+def test_a_tie_is_one_within_a_millionth_of_the_vectors_lengths():
+    # Lengths 100 and 10, so that the products are below 1000 and lose a thousandth.
+    documents = [100 * gaussian(torch.Generator().manual_seed(d), 2, 4) for d in range(3)]
+    bench = toy_bench([10 * unit([1, 2, 3, 4])], documents, {0: {0: 1}})
+    found = Sweep(bench, (MaxSim(),), ("targeted",), (4,), draws=1)._similarities(0)[0, 0]
+    products = (bench.queries[0].double() @ torch.cat(documents[1:]).double().T)[0].sort(descending=True).values
+    np.testing.assert_allclose(found.double(), products - 1e-3, atol=2e-4)
+
+
+def test_a_query_whose_relevant_document_is_empty_has_no_gap_and_none_to_outbid():
+    bench = toy_bench([QUERY, QUERY], [at(0.9), torch.empty(0, 3), at(0.5)], {0: {0: 1}, 1: {1: 1}})
+    found = hijacking(bench, "spike")
+    assert found.get("hijack_rate", {"pooling": "maxsim", "k": 1, "distractor": "spike"}).n == 2
+    assert found.get("hijack_gain", {"pooling": "maxsim", "k": 1, "distractor": "spike"}).n == 1
 
 
 def test_the_share_of_tokens_that_pooled_targets_are_near():
