@@ -62,20 +62,21 @@ class Lengths:
         """
         tokens = np.maximum(block.offsets.diff().numpy(), 1)
         scores = _floats(block.scores(scoring))
-        first, middle, last = self.prefixes or (1, 1, 1)
+        shortest = self.prefixes[0] if self.prefixes else 1
         means, deviations = kernels.spread(scores, mask)
         if np.isinf(means).any() or (np.isnan(means) & mask.any(1)).any():
             raise ValueError("a score that counts is not finite")
         found = {
             "rho": kernels.spearman(scores, self.lengths, self._classes, mask, 0),
             "sd": deviations,
-            "slope_between": kernels.slope(scores, self._doublings, self.lengths, mask, first) / tokens,
+            "slope_between": kernels.slope(scores, self._doublings, self.lengths, mask, shortest) / tokens,
         }
         if self.prefixes and has_prefixes(scoring):
-            cut = {prefix: _floats(block.prefixes[prefix].scores(scoring)) for prefix in self.prefixes}
+            first, middle, last = (_floats(block.prefixes[prefix].scores(scoring)) for prefix in self.prefixes)
+            _, half, whole = self.prefixes
             # Over three points a doubling apart this is the least-squares slope.
-            found["slope_within"] = kernels.gain(cut[first], cut[last], self.lengths, mask, last) / 2 / tokens
-            found["rho_topic"] = kernels.spearman(cut[middle], self.lengths, self._classes, mask, middle)
+            found["slope_within"] = kernels.gain(first, last, self.lengths, mask, whole) / 2 / tokens
+            found["rho_topic"] = kernels.spearman(middle, self.lengths, self._classes, mask, half)
         return found
 
     @cached_property

@@ -11,7 +11,7 @@ from torch import Tensor
 from lidiag.multivector import MultiVectors
 
 NEAREST = 10
-_QUERY_TOKENS, _VECTORS = 512, 2**15  # similarities at a time
+_QUERY_TOKENS, _VECTORS = 512, 32_768  # similarities at a time
 
 Counts = NDArray[np.int64]
 Array = NDArray[np.float64]
