@@ -59,15 +59,31 @@ def drawn_again(groups: NDArray[np.int64], draws: int, rng: np.random.Generator)
     return rng.multinomial(count, np.full(count, 1 / count), size=draws)[:, groups]
 
 
-def chosen_elsewhere(quality: Array, grid: Array, fold: NDArray[np.int64], times: NDArray[np.int64]) -> Array:
-    """Return (draws,) mean changes of (queries, weights) qualities against weight 0, each fold's weight chosen on the other folds.
+def left_out(change: Array, chosen: NDArray[np.int64], times: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return each query's (queries,) mean change over the draws without it, and how far each draw (draws,) pulls the mean of these.
 
-    `times` (draws, queries) says how often a query counts; one that counts twice is in one fold, so none judges its own weight.
+    `change` is (queries, weights), `chosen` (draws,) the weight that a draw chose, `times` (draws, queries) how often it has a query:
+    cross-validation smoothed over splits, the leave-one-out bootstrap of Efron and Tibshirani (1997, JASA 92(438)).
     """
-    change = quality - quality[:, [int(np.abs(grid).argmin())]]
-    total = np.zeros(len(times))
-    for number in np.unique(fold):
-        there = fold == number
-        best = best_weight(times[:, ~there] @ quality[~there] / np.maximum(times[:, ~there].sum(1), 1)[:, None], grid)
-        total += np.take_along_axis(times[:, there] @ change[there], best[:, None], 1).ravel()
-    return total / times.sum(1)
+    without = times == 0
+    gains = change[:, chosen].T
+    share = without / without.sum(0)
+    held = (gains * share).sum(0)
+    return held, (share * (gains - held)).mean(1)
+
+
+def with_choice(held: Array, pull: Array, times: NDArray[np.int64], groups: NDArray[np.int64]) -> Array:
+    """Return (queries,) values with the mean of `held`, whose spread over groups is that of other groups choosing anew, too.
+
+    A group adds its own queries' values, and it moves the others' by its part in the choice: the derivative of the mean with respect to
+    the group's probability of being drawn, as in Efron (2014, JASA 109(507)). What so few draws add to that spread by chance is
+    taken off (Wager, Hastie and Efron 2014, JMLR 15), down to that of `held` alone.
+    """
+    _, first, seats, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    count, mean = len(first), held.mean()
+    moved = count * pull @ (times[:, first] - 1)
+    own = np.bincount(seats, held - mean) * count / len(held)
+    noise = count * (count - 1) * (pull**2).sum()
+    spread = (own + moved).var(ddof=1)
+    kept = max(own.var(ddof=1), spread - noise) / spread if spread > 0 else 1.0
+    return mean + np.sqrt(kept) * (held - mean + (moved / size)[seats] * len(held) / count)

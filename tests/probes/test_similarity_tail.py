@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from lidiag import catalog
+from lidiag import catalog, stats
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.probes._tail import Pool, pools, seen
-from lidiag.probes._within import best_weight, centred, chosen_elsewhere, drawn_again, folds, held_out_auc
+from lidiag.probes._within import best_weight, centred, drawn_again, folds, held_out_auc, left_out, with_choice
 from lidiag.probes.similarity_tail import _add_ranks, _add_weight, _say_verdict
 from tests.probes.toy import gaussian, measure, toy_bench, unit
 
@@ -260,14 +263,14 @@ def at_weights(*rows):
     return table
 
 
-def test_the_weight_of_a_fold_is_chosen_on_the_others():
-    # The folds' favourites are -1, 1 and 0.5; without fold 0 the best is 1, without either of the others -1.
+def test_a_weight_is_judged_on_queries_that_had_no_part_in_its_choice():
+    # Three pairs of queries, whose favourites are -1, 1 and 0.5; without the first pair the best is 1, without either of the others -1.
     weighed = at_weights(*[{-1: 0.9, 1: 0.4}] * 2, *[{-1: 0.7, 1: 0.8}] * 2, *[{0.5: 0.7}] * 2)
     found = toy_bench([AXIS] * 6, [document(0.5)], {q: {0: 1} for q in range(6)}).findings()
-    _add_weight(found, weighed, np.repeat([0, 1, 2], 2), np.ones((1, 6), dtype=np.int64))
+    _add_weight(found, weighed, np.arange(6), np.array([[0, 0, 1, 1, 1, 1], [1, 1, 0, 0, 1, 1], [1, 1, 1, 1, 0, 0]]))
     assert found.get("tail_weight_gain", {}).value == pytest.approx(np.mean([-0.1, -0.1, 0.2, 0.2, 0, 0]))
     assert found.get("tail_weight", {}).value == pytest.approx(-1)
-    assert found.findings[0].data == {"b": pytest.approx(-1), "by_fold": pytest.approx([-1, -1, 1])}
+    assert found.findings[0].data == {"b": pytest.approx(-1)}
 
 
 @pytest.mark.parametrize(
@@ -285,7 +288,7 @@ def test_the_weights_sense_is_that_of_its_interval_around_it(favourites, reach, 
     most, one = favourites
     found = toy_bench([AXIS] * 4, [document(0.5)], {q: {0: 1} for q in range(4)}).findings()
     times = np.repeat([[1, 1, 1, 0], [0, 0, 0, 1]], 50, axis=0)
-    _add_weight(found, at_weights(*[{most: 0.9}] * 3, {one: 0.9}), np.array([0, 0, 1, 1]), times)
+    _add_weight(found, at_weights(*[{most: 0.9}] * 3, {one: 0.9}), np.arange(4), times)
     weight = found.get("tail_weight", {})
     assert weight.value == pytest.approx(most)
     assert (weight.low, weight.high) == (pytest.approx(reach[0]), pytest.approx(reach[1]))
@@ -328,19 +331,77 @@ def test_every_measurement_has_its_formula():
     assert {m.name for m in found.measurements} == set(catalog.probe_class("similarity-tail").formulas)
 
 
-def test_each_folds_weight_is_chosen_on_the_other_folds_of_the_draw():
-    # Weights -1, 0 and 1. Fold 0 is best served by -1, fold 1 by 1: chosen on the other fold, each gets what it likes least.
-    grid, fold = np.array([-1.0, 0.0, 1.0]), np.array([0, 0, 1])
-    quality = np.array([[0.9, 0.5, 0.1], [0.7, 0.5, 0.4], [0.2, 0.5, 0.6]])
-    times = np.array([[1, 1, 1], [2, 0, 1], [1, 1, 0]])
-    # In the third draw nothing is left to choose on for fold 0, and 0 is the weight nearest 0.
-    assert chosen_elsewhere(quality, grid, fold, times) == pytest.approx([(-0.4 - 0.1 - 0.3) / 3, (2 * -0.4 - 0.3) / 3, 0.0])
+CHANGE = np.array([[0.4, 0.0, -0.4], [0.2, 0.0, -0.1], [-0.3, 0.0, 0.5]])  # (queries, weights)
 
 
-def test_each_of_three_folds_weight_is_chosen_on_both_others():
-    # Favourites are -1, 1 and 1: on the others, 1 is best for fold 0, and 0 (-1 and 1 being equally good) for the two others.
-    grid, fold = np.array([-1.0, 0.0, 1.0]), np.array([0, 1, 2])
-    quality = np.array([[0.9, 0.7, 0.1], [0.1, 0.7, 0.9], [0.1, 0.7, 0.9]])
-    # In the second draw 1 is best for fold 0, and -1 for fold 1, whose query counts twice.
-    found = chosen_elsewhere(quality, grid, fold, np.array([[1, 1, 1], [1, 2, 0]]))
-    assert found == pytest.approx([-0.6 / 3, (-0.6 - 2 * 0.6) / 3])
+def test_a_querys_gain_is_its_mean_over_the_draws_without_it():
+    times, chosen = np.array([[2, 1, 0], [3, 0, 0], [0, 1, 2], [0, 3, 0]]), np.array([0, 0, 2, 0])
+    held, pull = left_out(CHANGE, chosen, times)
+    # Query 0 is not in draws 2 and 3, query 1 not in 1, query 2 not in 0, 1 and 3.
+    assert held == pytest.approx([(-0.4 + 0.4) / 2, 0.2, -0.3])
+    # Only query 0 saw weights that differ, by 0.4 from their mean; it is one query of three, and these are two draws.
+    assert pull == pytest.approx([0, 0, -0.4 / 2 / 3, 0.4 / 2 / 3])
+
+
+def _exact(p):
+    """The expected gain, query by query, where three queries are drawn with probabilities p; and all 27 draws."""
+    draws = np.array([np.bincount(drawn, minlength=3) for drawn in itertools.product(range(3), repeat=3)])
+    chance = np.array([math.prod(p[q] for q in drawn) for drawn in itertools.product(range(3), repeat=3)])
+    chosen = best_weight(draws @ CHANGE, np.array([-1.0, 0.0, 1.0]))
+    without = (draws == 0) * chance[:, None]
+    return float(p @ ((CHANGE[:, chosen].T * without).sum(0) / without.sum(0))), draws, chosen
+
+
+def test_what_a_query_adds_is_the_derivative_by_its_chance_of_being_drawn():
+    even = np.full(3, 1 / 3)
+    mean, draws, chosen = _exact(even)
+    step = 1e-6
+    slopes = [(_exact((1 - step) * even + step * np.eye(3)[q])[0] - mean) / step for q in range(3)]
+    assert np.ptp(slopes) > 0.1
+    # All draws, each many times over: nothing about them is left to chance.
+    often = np.tile(draws, (5000, 1))
+    values = with_choice(*left_out(CHANGE, np.tile(chosen, 5000), often), often, np.arange(3))
+    assert values - mean == pytest.approx(slopes, abs=1e-3)
+    assert values.mean() == pytest.approx(mean)
+
+
+def test_a_choice_that_never_differs_adds_no_spread():
+    times = drawn_again(np.arange(3), 50, np.random.default_rng(0))
+    held, pull = left_out(CHANGE, np.zeros(50, dtype=np.int64), times)
+    assert held == pytest.approx(CHANGE[:, 0])
+    assert with_choice(held, pull, times, np.arange(3)) == pytest.approx(CHANGE[:, 0])
+
+
+def test_few_draws_add_no_spread_by_chance():
+    # All queries gain alike from either weight: whatever the draws choose, it moves nothing but by chance.
+    rng = np.random.default_rng(0)
+    times = drawn_again(np.arange(400), 200, rng)
+    change = rng.standard_normal((400, 2))
+    held, pull = left_out(change, rng.integers(2, size=200), times)
+    assert with_choice(held, pull, times, np.arange(400)).std() == pytest.approx(held.std(), rel=0.1)
+    assert (400 * pull @ (times - 1)).std() > held.std()
+
+
+def test_queries_of_one_group_add_what_the_group_does():
+    # Each of three queries stands twice, as a group: their totals are those of three queries alone.
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    _, draws, chosen = _exact(np.full(3, 1 / 3))
+    alone = with_choice(*left_out(CHANGE, chosen, draws), draws, np.arange(3))
+    times = draws[:, groups]
+    twice = with_choice(*left_out(CHANGE[groups], chosen, times), times, groups)
+    assert twice == pytest.approx(alone[groups])
+
+
+def test_the_interval_holds_what_other_queries_would_gain():
+    # Two of nine weights are better on average, by less than the queries differ.
+    rng, grid, truth, held = np.random.default_rng(1), np.linspace(-1, 1, 9), [], []
+    for _ in range(300):
+        change = 0.1 * rng.standard_normal((40, 9)) + np.where(grid > 0.6, 0.03, 0)
+        change[:, 4] = 0
+        times = drawn_again(np.arange(40), 300, rng)
+        chosen = best_weight(times @ change, grid)
+        estimate = stats.mean_interval(with_choice(*left_out(change, chosen, times), times, np.arange(40)))
+        truth.append(estimate.value)
+        held.append((estimate.low, estimate.high))
+    low, high = np.array(held).T
+    assert 0.91 < ((low <= np.mean(truth)) & (np.mean(truth) <= high)).mean() < 0.985
