@@ -32,6 +32,7 @@ def held_out_auc(features: Sequence[Array], relevant: Sequence[NDArray[np.bool_]
     (C = 1), which only a separable collection feels.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - takes a second to import
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - looks for libraries, of which there are more by now
 
     found = np.full(len(features), np.nan)
     for number in np.unique(fold):
@@ -39,7 +40,8 @@ def held_out_auc(features: Sequence[Array], relevant: Sequence[NDArray[np.bool_]
         x, y = np.concatenate([features[q] for q in train]), np.concatenate([relevant[q] for q in train])
         spread = x.std(0)
         scale = np.where(spread > 0, spread, 1.0)
-        model = LogisticRegression(max_iter=1000).fit(x / scale, y)
+        with threadpool_limits(1):  # on matrices as small as these, threads cost more than they save
+            model = LogisticRegression(max_iter=1000).fit(x / scale, y)
         weights = model.coef_.ravel() / scale
         for query in np.flatnonzero(fold == number).tolist():
             found[query] = stats.auc(features[query] @ weights, relevant[query])

@@ -20,10 +20,12 @@ from lidiag.pooling import Hybrid, MaxSim, Pooling, Single, parse
 from lidiag.probe import Measuring
 
 from ._gradients import document_gradients, on_tangent
+from ._threads import in_threads
 
 # Written before the figures: how much more than by chance the gradient is concentrated, of all that it could be.
 NEGLIGIBLE, STRONG = 0.05, 0.25
 
+_QUERIES_AT_A_TIME = 16
 _PAIR = "each query with its highest-graded document (the first in judgement order)"
 
 Array = NDArray[np.float64]
@@ -69,18 +71,22 @@ class GradientGini:
         found = bench.findings()
         poolings = tuple(dict.fromkeys(_pooling(text) for text in self.poolings))
         pairs = [max(judged, key=judged.__getitem__) for judged in bench.grades]
-        columns: dict[tuple[Pooling, str], Array] = {}
-        for query, document in enumerate(pairs):
-            tokens, vectors = bench.queries[query].double(), bench.documents[document].double()
-            if not len(vectors):
-                continue
-            for pooling in poolings:
-                values = _concentration(pooling, tokens, vectors)
+
+        def look(query: int) -> dict[tuple[Pooling, str], float]:
+            tokens, vectors = bench.queries[query].double(), bench.documents[pairs[query]].double()
+            values: dict[tuple[Pooling, str], float] = {}
+            for pooling in poolings if len(vectors) else ():
+                measured = _concentration(pooling, tokens, vectors)
                 if isinstance(pooling, MaxSim):
                     rng = bench.rng(f"winners of {bench.query_ids[query]}")
-                    values |= _against_chance(values["gini_paper"], tokens, len(vectors), self.draws, rng)
-                for name, value in values.items():
-                    columns.setdefault((pooling, name), np.full(len(bench), np.nan))[query] = value
+                    measured |= _against_chance(measured["gini_paper"], tokens, len(vectors), self.draws, rng)
+                values |= {(pooling, name): value for name, value in measured.items()}
+            return values
+
+        columns: dict[tuple[Pooling, str], Array] = {}
+        for query, values in enumerate(in_threads(look, range(len(bench)), _QUERIES_AT_A_TIME)):
+            for at, value in values.items():
+                columns.setdefault(at, np.full(len(bench), np.nan))[query] = value
         for (pooling, name), values in columns.items():
             _add(found, name, {"pooling": repr(pooling)}, values)
         _say_left_out(found, bench, pairs)
