@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from lidiag import stats
@@ -109,6 +108,8 @@ def near_copies(bench: Bench, likeness: float) -> dict[int, NDArray[np.int64]]:
     Raises:
         Skip: no document has a text.
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - takes a second to import
+
     texts = [document.text for document in bench.dataset.documents]
     if not any(texts):
         raise Skip("near-copies are found by their words, and no document has a text")
