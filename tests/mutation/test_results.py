@@ -1,19 +1,31 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.mutation.page import page
 from tests.mutation.results import Counts, Module, Survivor, groups, lines
 
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 KEPT, SEEN = Survivor(7, "a <= b", "a < b"), Survivor(9, "x + 1", "x + 2")
 MODULES = [
     Module("Group", "one.py", ("test_one.py",), 40, frozenset(map(str, range(18))), (KEPT, SEEN), "f00", "5", 16),
     Module("Group", "two.py", ("test_two.py",), 10, frozenset(map(str, range(10))), (), "f00", "5", 10),
 ]
 REASONS = {("one.py", "a <= b", "a < b"): "Equivalent: a never equals b."}
+
+
+def test_every_module_and_every_test_that_is_named_is_there():
+    for modules in tomllib.loads((HERE / "modules.toml").read_text(encoding="utf-8")).values():
+        for path, tests in modules.items():
+            assert (ROOT / path).is_file(), path
+            for file, _, name in (test.partition("::") for test in tests):
+                assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8") if name else (ROOT / file).is_file(), f"{file}::{name}"
 
 
 def test_counts_are_worked_by_hand_and_a_draw_has_clopper_pearsons_interval():
