@@ -20,7 +20,7 @@ from lidiag.similarity import Block
 
 from . import _injection_kernels as kernels
 from ._distractors import RANDOM, TARGETED, Source
-from ._merging import Merged
+from ._merging import Documents
 from ._nearest import first_look
 from ._nested import nested
 from ._quality import Judgements, Order
@@ -42,8 +42,8 @@ class Ranking:
 
     `scores` are (documents,), `first` the positions of the first ten, `bar` the tenth score. `foes` are the positions of the
     documents that get the vectors, `outside` says which of them are outside the first ten. `gap` is the best relevant score
-    minus the median of the foes'. `part` says what a document takes part as, as the kernels have it; `state` is (tokens,
-    documents that are not empty).
+    minus the median of the foes'. `part` says what a document takes part as, as the kernels have it; `documents` are those
+    that are not empty.
     """
 
     pooling: Pooling
@@ -56,7 +56,7 @@ class Ranking:
     outside: Tensor
     gap: float
     part: NDArray[np.uint8]
-    state: Any
+    documents: Documents
 
     @classmethod
     def of(cls, pooling: Pooling, order: Order, judgements: Judgements, scores: Tensor, state: Any) -> Ranking:
@@ -72,7 +72,7 @@ class Ranking:
         part[foes.numpy()] = np.where(outside[foes].numpy(), kernels.FOE_OUTSIDE, kernels.FOE)
         return cls(
             pooling, order, judgements, scores, first, float(scores[first].min()), foes, outside[foes], gap, part,
-            state if filled.all() else state.select(filled.nonzero()[:, 0]),
+            Documents.of(pooling, state if filled.all() else state.select(filled.nonzero()[:, 0])),
         )  # fmt: skip
 
     def under(self, sets: Any) -> Array:
@@ -84,7 +84,7 @@ class Ranking:
         return np.concatenate([self._under(sets.select(some)) for some in torch.arange(len(sets.n)).split(at_once)])
 
     def _under(self, sets: Any) -> Array:
-        merged = Merged.of(self.pooling, self.state, sets)
+        merged = self.documents.merged(sets)
         sums, changes = np.empty((len(sets.n), len(kernels.SUMS))), merged.sums
         if changes.shape[-1] < len(self.scores):  # some documents are empty
             changes = np.zeros((*changes.shape[:-1], len(self.scores)), np.float32)

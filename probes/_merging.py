@@ -44,28 +44,53 @@ class Merged:
         """The share of the pooled weight that is on the set."""
         return self.sums[2]
 
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """States of documents, none empty, laid out for the kernels once: `n` (documents,) and `own`, (..., tokens, documents)."""
+
+    pooling: Pooling
+    n: Floats
+    own: Floats
+
     @classmethod
-    def of(cls, pooling: Pooling, state: Any, sets: Any) -> Merged:
-        """Merge each of the sets, a state (tokens, sets), into every document of a state (tokens, documents); none empty."""
-        n, m = (part.n.numpy().astype(np.float32) for part in (state, sets))
-        out = np.zeros((3, len(m), len(n)), dtype=np.float32)
-        match pooling:
+    def of(cls, pooling: Pooling, state: Any) -> Documents:
+        """Lay out a state (tokens, documents).
+
+        Raises:
+            TypeError: the pooling has no compiled merge.
+        """
+        return cls(pooling, state.n.numpy().astype(np.float32), _laid_out(pooling, state))
+
+    def merged(self, sets: Any) -> Merged:
+        """Merge each of the sets, a state (tokens, sets), into every document."""
+        part, m = _laid_out(self.pooling, sets), sets.n.numpy().astype(np.float32)
+        out = np.zeros((3, len(m), len(self.n)), dtype=np.float32)
+        match self.pooling:
             case MaxSim():
-                own, part = (np.ascontiguousarray(s.maximum.numpy()) for s in (state, sets))
-                _maximum(own, part, out)
+                _maximum(self.own, part, out)
             case TopK():
-                own, part = (np.ascontiguousarray(s.values.movedim(-1, 0).numpy()) for s in (state, sets))
-                _top(own, n, part, m, out)
+                _top(self.own, self.n, part, m, out)
             case Softmax(t):
-                own, part = (np.stack([s.maximum.numpy(), s.mass.numpy(), s.weighted.numpy()]) for s in (state, sets))
-                own = np.ascontiguousarray(own)  # the stack is as its parts lie, which the kernel would walk across
-                _softmax(own, part, np.float32(_LOG2_E / t), out)
-            case Mean():
-                own, part = (np.ascontiguousarray(s.total.numpy()) for s in (state, sets))
-                _mean(own, n, part, m, out)
+                _softmax(self.own, part, np.float32(_LOG2_E / t), out)
             case _:
-                raise TypeError(f"{pooling!r} has no compiled merge")
-        return cls(own.shape[-2], out)
+                _mean(self.own, self.n, part, m, out)
+        return Merged(self.own.shape[-2], out)
+
+
+def _laid_out(pooling: Pooling, state: Any) -> Floats:
+    match pooling:
+        case MaxSim():
+            parts = state.maximum.numpy()
+        case TopK():
+            parts = state.values.movedim(-1, 0).numpy()
+        case Softmax():
+            parts = np.stack([state.maximum.numpy(), state.mass.numpy(), state.weighted.numpy()])
+        case Mean():
+            parts = state.total.numpy()
+        case _:
+            raise TypeError(f"{pooling!r} has no compiled merge")
+    return np.ascontiguousarray(parts)  # a state lies as the pass writes it, which the kernels would walk across
 
 
 @kept_on_disk

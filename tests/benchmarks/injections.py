@@ -23,7 +23,7 @@ from vectors import encode, random_vectors
 
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Pooling, Softmax, TopK
-from lidiag.probes._merging import Merged
+from lidiag.probes._merging import Documents
 from lidiag.probes._nested import nested
 from lidiag.similarity import Needs, similarity_pass
 
@@ -67,7 +67,7 @@ def _by_merging(queries: MultiVectors, documents: MultiVectors, sets: list[Tenso
         for row, query in enumerate(block.queries):
             similarities = (queries[query] @ sets[query].T).unsqueeze(1)
             for pooling in POOLINGS:
-                merged = Merged.of(pooling, block.state_of(pooling, row), nested(pooling, similarities, K))
+                merged = Documents.of(pooling, block.state_of(pooling, row)).merged(nested(pooling, similarities, K))
                 found[pooling][query] = block.scores(pooling)[row] + torch.from_numpy(merged.gained)
     return found
 

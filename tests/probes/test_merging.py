@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from lidiag.pooling import MaxSim, Mean, Softmax, TopK
 from lidiag.probes import _merging
-from lidiag.probes._merging import Merged
+from lidiag.probes._merging import Documents
 
 POOLINGS = [MaxSim(), TopK(1), TopK(3), TopK(4), TopK(6), Softmax(0.02), Softmax(0.1), Softmax(1), Mean()]
 COARSE = st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0])
@@ -36,7 +36,7 @@ def merged_and_expected(pooling, own, part):
         gained.append(gain.sum(0))
         positive.append(gain.clamp(min=0).sum(0))
         share.append(pooling.share(state, one).sum(0))
-    return Merged.of(pooling, state, sets), tuple(torch.stack(rows).numpy() for rows in (gained, positive, share))
+    return Documents.of(pooling, state).merged(sets), tuple(torch.stack(rows).numpy() for rows in (gained, positive, share))
 
 
 @pytest.mark.parametrize("pooling", POOLINGS, ids=repr)
