@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats as scipy_stats
 
 from lidiag import catalog
+from lidiag.battery import Outcome
 from lidiag.calibration import page, trials
+from lidiag.calibration.reasons import WIDE
 from lidiag.calibration.trials import Calibration, Coverage, Rate, Trial
 from lidiag.calibration.worlds import AILMENTS, PLANTED, simulate
+from lidiag.findings import Findings
 
 
 def test_a_seed_draws_other_queries_to_the_same_documents():
@@ -101,16 +105,32 @@ def test_a_gate_is_at_fault_where_it_surely_alarms_too_often():
 
 def test_coverage_is_counted_within_each_collection():
     def trial(collection, value):
-        return Trial("healthy", collection, {}, {}, {"p m {}": (value, value - 0.6, value + 0.6)})
+        return Trial("healthy", collection, {}, {}, {"p m {}": (value, value - 0.6, value + 0.6, 1.0)})
 
     # The means are 1 and 11: every interval of the first holds it, of the second only the middle one.
     found = list(trials._coverage([*(trial(0, value) for value in (0.5, 1.0, 1.5)), *(trial(1, value) for value in (10, 11, 12))]))
     assert [(one.covered, one.of) for one in found] == [(4, 6)]
 
 
+def test_the_truth_of_a_ratio_is_that_of_all_sums():
+    # 10 / 1 and 10 / 9: together 20 / 10 = 2, which only the second interval holds; the mean of both, 5.6, only the first does.
+    both = [Trial("healthy", 0, {}, {}, {"p m {}": row}) for row in ((10.0, 4.0, 20.0, 1.0), (10 / 9, 0.5, 3.0, 9.0), (2.0, 1.9, 2.1, 0.0))]
+    assert [(one.covered, one.of) for one in trials._coverage(both)] == [(2, 3)]
+
+
+def test_a_ratio_weighs_as_much_as_its_bases_and_a_mean_as_any_other():
+    found = Findings([f"q{q}" for q in range(4)])
+    found.ratio("s", {}, [1, 2, 5, 9], [2, 5, 3, np.nan])
+    found.mean("m", {}, [1, 2, 3, 4])
+    found.number("n", {}, 1.0, n=3, unit_of_n="queries", no_interval="none")
+    intervals = trials._intervals([Outcome(catalog.probe("retrieval", {}), "complete", "", 0.0, found)])
+    assert {place: interval[3] for place, interval in intervals.items()} == {"retrieval s {}": 10, "retrieval m {}": 1}
+    assert intervals["retrieval s {}"][0] == 0.8
+
+
 def test_what_is_the_same_in_every_trial_has_no_coverage():
-    both = {"p m {}": (0.0, 0.0, 0.1), "p n {}": (1.0, 0.5, 1.5)}
-    other = {"p m {}": (0.0, 0.0, 0.1), "p n {}": (2.0, 1.9, 2.5)}
+    both = {"p m {}": (0.0, 0.0, 0.1, 1.0), "p n {}": (1.0, 0.5, 1.5, 1.0)}
+    other = {"p m {}": (0.0, 0.0, 0.1, 1.0), "p n {}": (2.0, 1.9, 2.5, 1.0)}
     found = list(trials._coverage([Trial("healthy", 0, {}, {}, both), Trial("healthy", 0, {}, {}, other)]))
     assert [(one.measurement, one.covered, one.of) for one in found] == [("p n {}", 1, 2)]
 
@@ -121,6 +141,28 @@ def test_what_surely_covers_too_little_is_named():
 
     assert "bound): none." in text(912)
     assert "p m {} (90.0%)" in text(900)
+
+
+@pytest.mark.parametrize(
+    ("name", "covered", "line"),
+    [
+        ("retrieval R@1", 980, f"- retrieval R@1 covers as much as 98.0%: {WIDE['retrieval R@1']}"),
+        ("p m", 980, "- p m covers as much as 98.0%: no reason is known."),
+        ("retrieval R@1", 920, "- retrieval R@1 covers as little as 92.0%: no reason is known."),
+        ("retrieval R@1", 970, None),
+        ("retrieval R@1", 930, None),
+    ],
+)
+def test_what_covers_more_or_less_than_it_says_has_its_reason(name, covered, line):
+    text = page.text(Calibration("s", 1000, 0, 1.0, (), (), (Coverage(f"{name} {{}}", covered, 1000),)))
+    assert [one for one in text.splitlines() if one.startswith(f"- {name} covers")] == ([line] if line else [])
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_every_reason_is_of_something_that_calibration_tries(name):
+    probe, measurement = name.split(" ")
+    assert measurement in catalog.probe_class(probe).formulas
+    assert probe in {step.probe for step in catalog.suite("calibration").steps}
 
 
 def test_the_suite_of_calibration_tries_the_gates_of_robustness():

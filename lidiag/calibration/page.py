@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tabulate import tabulate
 
+from lidiag.calibration.reasons import WIDE
 from lidiag.calibration.trials import ALLOWED, COVERAGE, WANTED, Calibration, Coverage, Rate
 from lidiag.calibration.worlds import AILMENTS, PLANTED
 
@@ -68,7 +69,7 @@ def _coverage(coverage: Sequence[Coverage]) -> Iterator[str]:
     low, high = COVERAGE
     inside = ((shares >= low) & (shares <= high)).sum()
     yield (
-        f"The truth is the mean over all query sets to the same documents. Of {len(shares):,} measurements with intervals, {inside:,} ({inside / max(1, len(shares)):.0%}) cover it in "
+        f"The truth is the mean over all query sets to the same documents (of a ratio, that of all their sums). Of {len(shares):,} measurements with intervals, {inside:,} ({inside / max(1, len(shares)):.0%}) cover it in "
         f"{low:.0%} to {high:.0%} of the cases; the median is {np.median(shares):.1%}, the lowest {shares.min():.1%}, the highest {shares.max():.1%}. "
         "What is the same in every trial is left out. Shares near 0 or 1 are covered more often on purpose: their intervals are exact there."
     )
@@ -81,3 +82,9 @@ def _coverage(coverage: Sequence[Coverage]) -> Iterator[str]:
         by_name.setdefault(" ".join(one.measurement.split(" ")[:2]), []).append(one.share)
     rows = [[name, f"{len(row)}", f"{min(row):.1%}", f"{np.median(row):.1%}", f"{max(row):.1%}"] for name, row in by_name.items()]
     yield tabulate(rows, ["measurement", "places", "lowest", "median", "highest"], tablefmt="github", disable_numparse=True)
+    yield ""
+    for name, row in by_name.items():
+        if min(row) < low:
+            yield f"- {name} covers as little as {min(row):.1%}: no reason is known."
+        if max(row) > high:
+            yield f"- {name} covers as much as {max(row):.1%}: {WIDE.get(name, 'no reason is known.')}"

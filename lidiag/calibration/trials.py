@@ -10,12 +10,18 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from lidiag.calibration.worlds import AILMENTS, PLANTED
 from lidiag.suite import Suite
+
+if TYPE_CHECKING:  # what loads torch
+    from lidiag.battery import Outcome
+    from lidiag.findings import PerQuery
+    from lidiag.measurement import Measurement
 
 CONFIDENCE = 0.99  # of the one-sided Clopper-Pearson bounds
 ALLOWED, WANTED = 0.05, 0.95
@@ -25,13 +31,16 @@ _QUERY_SETS = 200  # per collection: their mean is the truth of its intervals, t
 
 @dataclass(frozen=True)
 class Trial:
-    """One collection: gates by label (true where it failed), verdicts by place, intervals by measurement."""
+    """One collection: gates by label (true where it failed), verdicts by place, intervals by measurement.
+
+    An interval is (value, low, high, weight), with the sum of a ratio's bases as the weight and 1 for anything else.
+    """
 
     ailment: str
     collection: int
     gates: dict[str, bool]
     verdicts: dict[str, str]
-    intervals: dict[str, tuple[float, float, float]]
+    intervals: dict[str, tuple[float, float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -161,13 +170,24 @@ def _trial(suite_json: str, task: tuple[str, int, int]) -> Trial:
             for finding in result.findings
             if "verdict" in finding.data
         },
-        {
-            f"{result.probe} {m.name} {json.dumps(m.at, sort_keys=True)}": (m.value, m.low, m.high)
-            for result in results
-            for m in result.measurements
-            if m.low is not None and m.high is not None
-        },
+        _intervals(outcomes),
     )
+
+
+def _intervals(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float, float, float]]:
+    found: dict[str, tuple[float, float, float, float]] = {}
+    for outcome in outcomes:
+        bases = {_place_of(kept): kept.base for kept in outcome.findings.per_query}
+        for m in outcome.findings.measurements:
+            if m.low is not None and m.high is not None:
+                base = bases.get(_place_of(m))
+                weight = 1.0 if base is None else float(np.nansum(base))
+                found[f"{outcome.probe.name} {_place_of(m)}"] = (m.value, m.low, m.high, weight)
+    return found
+
+
+def _place_of(found: Measurement | PerQuery) -> str:
+    return f"{found.name} {json.dumps(dict(found.at), sort_keys=True)}"
 
 
 def _alarming(word: str) -> bool:
@@ -192,6 +212,7 @@ def _rates(trials: Sequence[Trial], of: Callable[[Trial], dict[str, bool]]) -> I
 def _coverage(trials: Sequence[Trial]) -> Iterable[Coverage]:
     """Yield how often the interval of a measurement held its mean over other queries to the same documents.
 
+    That of a ratio is the ratio of all their sums: the mean of ratios whose bases are small lies above what each of them estimates.
     What is the same in every trial, such as what no distractors do, has nothing to hold.
     """
     names = dict.fromkeys(name for one in trials for name in one.intervals)
@@ -203,7 +224,7 @@ def _coverage(trials: Sequence[Trial]) -> Iterable[Coverage]:
         for collection in collections:
             rows = np.array([one.intervals[name] for one in trials if one.collection == collection and name in one.intervals])
             if len(rows):
-                truth = rows[:, 0].mean()
+                truth = np.average(rows[:, 0], weights=rows[:, 3])
                 covered += int(((rows[:, 1] <= truth) & (truth <= rows[:, 2])).sum())
                 of += len(rows)
         if of >= 0.9 * len(trials):
