@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from tabulate import tabulate
@@ -77,14 +77,24 @@ def _coverage(coverage: Sequence[Coverage]) -> Iterator[str]:
     short = [f"{one.measurement} ({one.share:.1%})" for one in coverage if one.rate.at_most < low]
     yield f"Surely below {low:.0%} (one-sided 99 % Clopper-Pearson bound): {'; '.join(short) or 'none'}."
     yield ""
-    by_name: dict[str, list[float]] = {}
+    by_name: dict[str, list[Coverage]] = {}
     for one in coverage:
-        by_name.setdefault(" ".join(one.measurement.split(" ")[:2]), []).append(one.share)
-    rows = [[name, f"{len(row)}", f"{min(row):.1%}", f"{np.median(row):.1%}", f"{max(row):.1%}"] for name, row in by_name.items()]
-    yield tabulate(rows, ["measurement", "places", "lowest", "median", "highest"], tablefmt="github", disable_numparse=True)
+        by_name.setdefault(" ".join(one.measurement.split(" ")[:2]), []).append(one)
+    yield _covered(by_name)
     yield ""
     for name, row in by_name.items():
-        if min(row) < low:
-            yield f"- {name} covers as little as {min(row):.1%}: no reason is known."
-        if max(row) > high:
-            yield f"- {name} covers as much as {max(row):.1%}: {WIDE.get(name, 'no reason is known.')}"
+        least, most = (end(row, key=lambda one: one.share) for end in (min, max))
+        if least.share < low:
+            yield f"- {name} covers as little as {least.share:.1%}: {_unexplained(least.rate.at_most < low, low)}"
+        if most.share > high:
+            yield f"- {name} covers as much as {most.share:.1%}: {WIDE.get(name) or _unexplained(most.rate.at_least > high, high)}"
+
+
+def _covered(by_name: Mapping[str, Sequence[Coverage]]) -> str:
+    shares = {name: [one.share for one in row] for name, row in by_name.items()}
+    rows = [[name, f"{len(row)}", f"{min(row):.1%}", f"{np.median(row):.1%}", f"{max(row):.1%}"] for name, row in shares.items()]
+    return tabulate(rows, ["measurement", "places", "lowest", "median", "highest"], tablefmt="github", disable_numparse=True)
+
+
+def _unexplained(surely: bool, end: float) -> str:
+    return "no reason is known." if surely else f"so many collections cannot tell that from {end:.0%}."
