@@ -148,6 +148,20 @@ def test_what_is_seen_is_what_sorting_all_similarities_gives():
             np.testing.assert_allclose(view.topk[row], [ranked[:, :k].mean(1).sum() for k in range(1, 17)], atol=1e-5)
 
 
+def test_ranks_to_32_are_seen_whatever_else_is_asked_for():
+    # 40 similarities from 0.9 down in steps of 0.01: ranks 17 to 32 are 0.74 to 0.59.
+    bench = toy_bench([AXIS], [document(*(0.9 - 0.01 * np.arange(40)).tolist())], {0: {0: 1}})
+    (view,) = seen(bench, pools(bench, 1), 2, (2, 3))
+    assert view.similarity[0] == pytest.approx([0.9, 0.88, 0.8, 0.665], abs=1e-6)
+
+
+def test_the_pools_mean_vectors_are_compared_by_direction():
+    # The first document's two vectors cancel but for a tenth of AXIS; the second's only vector is off by 26 degrees.
+    mixed = torch.tensor([[0.1, 0.99**0.5, 0.0], [0.1, -(0.99**0.5), 0.0]])
+    (pool,) = pools(toy_bench([AXIS], [document(0.9), mixed], {0: {0: 1}}), 1)
+    assert pool.documents.tolist() == [1]
+
+
 def test_the_pool_is_drawn_by_mean_vectors_and_what_lies_outside_is_counted():
     # The relevant document has the best single match, but its mean points elsewhere.
     far = torch.cat((document(1.0), document(*[-0.9] * 9)))
