@@ -49,9 +49,6 @@ class Rankings:
 
 def collection(bench: Bench, queries: Sequence[int], most: int) -> list[int]:
     """Return what is ranked: all documents, or those judged for the queries and a seeded draw of others, up to `most`."""
-    n = len(bench.documents)
-    if n <= most:
-        return list(range(n))
     kept = {document for query in queries for document in bench.grades[query]}
-    others = [i for i in bench.rng("documents that are ranked").permutation(n).tolist() if i not in kept]
+    others = [i for i in bench.rng("documents that are ranked").permutation(len(bench.documents)).tolist() if i not in kept]
     return sorted(kept | set(others[: max(0, most - len(kept))]))
