@@ -34,6 +34,7 @@ _SCORES = 1_000_000  # after an injection, held at a time by each thread
 _ROUNDING = 1e-6  # of a product of two vectors of length 1
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,32 +81,38 @@ class Ranking:
 
         NaN where an effect is undefined: no document that gets the vectors, none that could be outbid.
         """
-        at_once = max(1, _SCORES // len(self.scores))
-        return np.concatenate([self._under(sets.select(some)) for some in torch.arange(len(sets.n)).split(at_once)])
-
-    def _under(self, sets: Any) -> Array:
-        merged = self.documents.merged(sets)
-        sums, changes = np.empty((len(sets.n), len(kernels.SUMS))), merged.sums
-        if changes.shape[-1] < len(self.scores):  # some documents are empty
-            changes = np.zeros((*changes.shape[:-1], len(self.scores)), np.float32)
-            changes[..., self.part != kernels.EMPTY] = merged.sums
-        # The gain is added to the score as it was, so that a set that changes nothing changes no rank by rounding.
-        after = np.empty(changes.shape[1:], np.float32)
-        kernels.tally(self.scores.numpy(), self.part, np.float32(self.bar), changes, after, sums)
-        first = self.order.first(torch.from_numpy(after))
+        number, tokens = len(sets.n), self.documents.own.shape[-2]
+        sums, leaders = np.zeros((number, len(kernels.SUMS))), self.order.leaders(number)
+        filled = np.concatenate([[0], (self.part != kernels.EMPTY).cumsum()])
+        at_once = max(1, _SCORES // number)
+        for first in range(0, len(self.scores), at_once):
+            last = min(first + at_once, len(self.scores))
+            changes = self.documents.between(filled[first], filled[last]).merged(sets).sums
+            leaders.see(self._after(changes, slice(first, last), sums), first)
         gain, own, theirs, entered = sums.T
         foes, friends, outside = len(self.foes), int((self.part == kernels.FRIEND).sum()), int(self.outside.sum())
         return np.stack(
             [
-                _over(own, foes * merged.tokens),
+                _over(own, foes * tokens),
                 _over(gain, foes),
-                _over(theirs, friends * merged.tokens),
+                _over(theirs, friends * tokens),
                 _over(entered, outside),
-                self.judgements.recall(first),
-                self.judgements.ndcg(first),
+                self.judgements.recall(leaders.first),
+                self.judgements.ndcg(leaders.first),
             ],
             axis=1,
         )
+
+    def _after(self, changes: Floats, some: slice, sums: Array) -> Floats:
+        """Add some documents' `changes`, (3, sets, those not empty), to `sums` and return their scores (sets, documents) after them."""
+        part = self.part[some]
+        if changes.shape[-1] < len(part):
+            only_filled, changes = changes, np.zeros((*changes.shape[:-1], len(part)), np.float32)
+            changes[..., part != kernels.EMPTY] = only_filled
+        # The gain is added to the score as it was, so that a set that changes nothing changes no rank by rounding.
+        after = np.empty(changes.shape[1:], np.float32)
+        kernels.tally(self.scores.numpy()[some], part, np.float32(self.bar), changes, after, sums)
+        return after
 
 
 class Sweep:

@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 
 @loosely_kept_on_disk
 def tally(scores: Floats, part: NDArray[np.uint8], bar: np.float32, merged: Floats, after: Floats, sums: NDArray[np.float64]) -> None:  # noqa: PLR0913, PLR0917
-    """Write scores (sets, documents) after the injection, and the SUMS over documents (sets, 4).
+    """Write scores (sets, documents) after the injection, and add the SUMS over documents to `sums` (sets, 4).
 
     `merged` (3, sets, documents) are gains, their positive parts and shares, as `Merged` has them; what gets no set keeps its score.
     """
@@ -29,4 +29,7 @@ def tally(scores: Floats, part: NDArray[np.uint8], bar: np.float32, merged: Floa
             own += share[d] if foe else 0.0
             theirs += share[d] if part[d] == FRIEND else 0.0
             entered += part[d] == FOE_OUTSIDE and row[d] > bar
-        sums[s, 0], sums[s, 1], sums[s, 2], sums[s, 3] = gain, own, theirs, entered
+        sums[s, 0] += gain
+        sums[s, 1] += own
+        sums[s, 2] += theirs
+        sums[s, 3] += entered

@@ -62,6 +62,10 @@ class Documents:
         """
         return cls(pooling, state.n.numpy().astype(np.float32), _laid_out(pooling, state))
 
+    def between(self, first: int, last: int) -> Documents:
+        """Return those from number `first` to the one before `last`."""
+        return Documents(self.pooling, self.n[first:last], np.ascontiguousarray(self.own[..., first:last]))
+
     def merged(self, sets: Any) -> Merged:
         """Merge each of the sets, a state (tokens, sets), into every document."""
         part, m = _laid_out(self.pooling, sets), sets.n.numpy().astype(np.float32)

@@ -32,9 +32,32 @@ class Order:
     def first(self, scores: Tensor) -> Tensor:
         """Return the positions of the ten best documents (fewer where there are fewer) of (..., documents) fp32 scores."""
         rows = scores.detach().float().reshape(-1, len(self._place)).contiguous().numpy()
-        found = np.empty((len(rows), min(CUTOFF, len(self._place))), dtype=np.int64)
-        kernels.first(rows, self._place, found)
-        return torch.from_numpy(found).reshape(*scores.shape[:-1], -1)
+        leaders = self.leaders(len(rows))
+        leaders.see(rows, 0)
+        return leaders.first.reshape(*scores.shape[:-1], -1)
+
+    def leaders(self, rankings: int) -> Leaders:
+        """Return what keeps the ten best documents of each of several rankings."""
+        return Leaders(self._place, rankings)
+
+
+class Leaders:
+    """The ten best documents of several rankings, while the documents go by in parts."""
+
+    def __init__(self, place: NDArray[np.int64], rankings: int) -> None:
+        """Begin with none; `place` (documents,) is each id's among all ids."""
+        shape = (rankings, min(CUTOFF, len(place)))
+        self._place, self._found = place, np.zeros(rankings, np.int64)
+        self._values, self._first = np.empty(shape, np.float32), np.empty(shape, np.int64)
+
+    def see(self, scores: NDArray[np.float32], start: int) -> None:
+        """Take (rankings, some documents) scores; the first of them is document number `start`."""
+        kernels.first(scores, start, self._place, self._found, self._values, self._first)
+
+    @property
+    def first(self) -> Tensor:
+        """The positions (rankings, ten or fewer), best first, once all documents went by."""
+        return torch.from_numpy(self._first)
 
 
 @dataclass(frozen=True, eq=False)

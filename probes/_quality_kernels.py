@@ -12,26 +12,26 @@ Positions = NDArray[np.int64]
 
 
 @strictly_kept_on_disk
-def first(scores: Floats, place: Positions, out: Positions) -> None:
-    """Write the positions of the best of each row of (rankings, documents) scores: `out` is (rankings, as many as are wanted).
+def first(scores: Floats, start: int, place: Positions, found: Positions, values: Floats, out: Positions) -> None:  # noqa: PLR0913, PLR0917
+    """Keep the positions of the best of each row of (rankings, documents) scores: `out` is (rankings, as many as are wanted).
 
-    The best is first; of equal scores, the one of the higher place.
+    Column 0 is document number `start`; what went by before is in `out`, its scores in `values` (of the same shape) and its
+    number in `found` (rankings,). The best is first; of equal scores, the one of the higher place.
     """
     wanted = out.shape[1]
-    values = np.empty(wanted, np.float32)
     for row in range(len(scores)):
-        ranking, best = scores[row], out[row]
-        found = 0
-        for document in range(len(ranking)):
-            score = ranking[document]
-            if found == wanted and not score >= values[wanted - 1]:
+        ranking, best, kept, there = scores[row], out[row], values[row], found[row]
+        for column in range(len(ranking)):
+            score = ranking[column]
+            if there == wanted and not score >= kept[wanted - 1]:
                 continue
-            slot = found
-            while slot > 0 and (score > values[slot - 1] or (score == values[slot - 1] and place[document] > place[best[slot - 1]])):
+            slot = there
+            while slot > 0 and (score > kept[slot - 1] or (score == kept[slot - 1] and place[start + column] > place[best[slot - 1]])):
                 slot -= 1
             if slot == wanted:
                 continue
-            found = min(found + 1, wanted)
-            for behind in range(found - 1, slot, -1):
-                values[behind], best[behind] = values[behind - 1], best[behind - 1]
-            values[slot], best[slot] = score, document
+            there = min(there + 1, wanted)
+            for behind in range(there - 1, slot, -1):
+                kept[behind], best[behind] = kept[behind - 1], best[behind - 1]
+            kept[slot], best[slot] = score, start + column
+        found[row] = there
