@@ -23,7 +23,7 @@ Order = NDArray[np.uint32]  # as no position is below 0, none has to be looked a
 _LANES = 256  # documents merged at a time: what they hold stays in the first-level cache
 _TILE = 32
 _ZERO, _ONE, _NOTHING = np.float32(0), np.float32(1), np.float32(-np.inf)
-_LOG2_E = np.log2(np.e)
+LOG2_E = np.log2(np.e)
 _REACH = 100.0  # 2**-100 times a mass, which is 1 at least, is a normal number
 
 
@@ -62,7 +62,7 @@ def aligned(pooling: Pooling, sides: Sequence[Lanes]) -> list[Lanes]:
     """Bring the masses of a softmax's states to one maximum for each query token, where none becomes too small for fp32."""
     if not isinstance(pooling, Softmax):
         return list(sides)
-    scale = np.float32(_LOG2_E / pooling.t)
+    scale = np.float32(LOG2_E / pooling.t)
     top = np.max([side.parts[0].max(1) for side in sides], 0)
     low = np.min([side.parts[0].min(1) for side in sides], 0)
     if ((top.astype(np.float64) - low) * scale > _REACH).any():
@@ -88,7 +88,7 @@ def totals(pooling: Pooling, own: Lanes, others: Lanes, chosen: Positions, growt
         case Softmax() if own.aligned and others.aligned:
             _masses(own.parts, others.parts, order, taken, out)
         case Softmax(t):
-            _softmax(own.parts, others.parts, order, taken, np.float32(_LOG2_E / t), out)
+            _softmax(own.parts, others.parts, order, taken, np.float32(LOG2_E / t), out)
         case Mean():
             _mean(own.parts[0], others.parts[0], own.n, others.n, order, taken, out)
         case _:
@@ -165,11 +165,15 @@ def _top(  # noqa: PLR0913, PLR0917 - arrays one by one
 @kept_on_disk
 def _take(others: Floats, t: int, fillers: Order, best: Floats, passing: Floats) -> None:
     # A place keeps the larger value and passes the smaller one on. As a filler's values fall, its second cannot reach the
-    # first place, nor its third the second.
+    # first place, nor its third the second; and where none reaches the last place, the lower ones do not either.
+    last = best[len(best) - 1]
     for i in range(len(best)):
-        values = others[i, t]
+        values, above = others[i, t], 0
         for d in range(len(fillers)):
             passing[d] = values[fillers[d]]
+            above |= passing[d] > last[d]
+        if not above:
+            break
         for place in range(i, len(best)):
             kept = best[place]
             for d in range(len(fillers)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from lidiag.pooling import Hybrid, Pooling, Single, parse
 from lidiag.probe import Measuring
 from lidiag.similarity import Block, Needs
 
-from ._growth import FILLERS, Filler, of_tokens
+from ._growth import FILLERS, Filler
 from ._growth_kernels import Lanes, aligned, totals
 from ._quality import Judgements, Order
 from ._text_growth import TextGrowth
@@ -46,7 +46,7 @@ class LengthSweep:
     text_queries: int = 64
 
     name: ClassVar[str] = "length-sweep"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     question: ClassVar[str] = "What happens to the ranking when documents grow?"
     source: ClassVar[Paper | None] = Paper(
         title="Working Notes on Late Interaction Dynamics",
@@ -118,37 +118,36 @@ class _Sweep:
 
     def fold(self, block: Block) -> None:
         """Grow the documents of every query of a block."""
-        needs = Needs(self.poolings, tokens=True)
-        others = [list(filler.states(self._bench, block.queries, needs)) for filler in self._fillers]
 
         def work(row: int) -> int:
-            bounds = block.offsets[row : row + 2].tolist()
-            own = {pooling: of_tokens(block.state(pooling), *bounds) for pooling in self.poolings}
-            return self._grow(block.queries[row], own, [states[row] if states else None for states in others])
+            return self._grow(block.queries[row], {pooling: block.state_of(pooling, row) for pooling in self.poolings})
 
         self._answers += sum(in_threads(work, range(len(block.queries)), _QUERIES_AT_A_TIME))
 
-    def _grow(self, query: int, own: Mapping[Pooling, Any], others: Sequence[Mapping[Pooling, Any] | None]) -> int:
+    def _grow(self, query: int, states: Mapping[Pooling, Any]) -> int:
         """Keep one query's figures; return how many fillers were relevant to it."""
-        relevant, hosts = self._bench.relevant[query], self._fillers[0].hosts
-        chosen = [self._chosen(kind, filler, query) for kind, filler in zip(self._kinds, self._fillers, strict=True)]
-        scores = torch.full((len(self._growth), len(self._bench.documents)), -torch.inf)
+        bench, relevant, hosts = self._bench, self._bench.relevant[query], self._fillers[0].hosts
+        rngs = [bench.rng(f"fillers: {kind}, query {query}") for kind in self._kinds]
+        chosen = [filler.chosen(relevant, self._growth[-1] - 1, rng) for filler, rng in zip(self._fillers, rngs, strict=True)]
+        made = {
+            filler.made: filler.made.similarities(bench.queries[query], rng)
+            for filler, rng in zip(self._fillers, rngs, strict=True)
+            if filler.made
+        }
+        scores = torch.full((len(self._growth), len(bench.documents)), -torch.inf)
         first: list[torch.Tensor] = []
         for pooling in self.poolings:
-            made = [Lanes.of(pooling, states[pooling], np.arange(len(states[pooling].n))) for states in others if states is not None]
-            sides = iter(aligned(pooling, [Lanes.of(pooling, own[pooling], hosts), *made]))
-            mine = next(sides)
-            for states, taken in zip(others, chosen, strict=True):
-                theirs = mine if states is None else next(sides)
-                scores[:, hosts] = torch.from_numpy(totals(pooling, mine, theirs, taken, self._growth)).float()
+            own = Lanes.of(pooling, states[pooling], hosts)
+            mine, *others = aligned(pooling, [own, *(rows.lanes(pooling, similarities) for rows, similarities in made.items())])
+            theirs = dict(zip(made, others, strict=True))
+            for filler, taken in zip(self._fillers, chosen, strict=True):
+                lanes = theirs[filler.made] if filler.made else mine
+                scores[:, hosts] = torch.from_numpy(totals(pooling, mine, lanes, taken, self._growth)).float()
                 first.append(self._order.first(_variants(scores, relevant)))
-        judgements, best = Judgements.of(self._bench, query), torch.stack(first)
+        judgements, best = Judgements.of(bench, query), torch.stack(first)
         figures = np.stack([judgements.ndcg(best), judgements.recall(best)], -1)
         self._after[query] = figures.reshape(self._after.shape[1:])
         return sum(filler.answers(taken, relevant) for filler, taken in zip(self._fillers, chosen, strict=True))
-
-    def _chosen(self, kind: str, filler: Filler, query: int) -> NDArray[np.int64]:
-        return filler.chosen(self._bench.relevant[query], self._growth[-1] - 1, self._bench.rng(f"fillers: {kind}, query {query}"))
 
     def report(self, found: Findings) -> None:
         """Add the curves, their slopes, and words at the largest growth."""

@@ -21,7 +21,6 @@ from vectors import random_vectors, read_vectors
 
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim, Pooling, Softmax, TopK
-from lidiag.probes._growth import of_tokens
 from lidiag.probes._growth_kernels import Lanes, aligned, totals
 from lidiag.similarity import Needs, similarity_pass
 
@@ -72,11 +71,9 @@ def _merge(queries: MultiVectors, documents: MultiVectors, chosen: np.ndarray) -
     """Return (queries, growth, documents) scores by pooling, from one pass over the documents as they are."""
     scores: list[list[np.ndarray]] = [[] for _ in POOLINGS]
     for block in similarity_pass(queries, documents, Needs(POOLINGS, tokens=True)):
-        bounds = block.offsets.tolist()
         for row in range(len(block.queries)):
             for p, pooling in enumerate(POOLINGS):
-                own = of_tokens(block.state(pooling), bounds[row], bounds[row + 1])
-                (lanes,) = aligned(pooling, [Lanes.of(pooling, own, np.arange(len(documents)))])
+                (lanes,) = aligned(pooling, [Lanes.of(pooling, block.state_of(pooling, row), np.arange(len(documents)))])
                 scores[p].append(totals(pooling, lanes, lanes, chosen, GROWTH))
     return [torch.from_numpy(np.stack(rows)) for rows in scores]
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidiag.pooling import MaxSim, Mean, Single, Softmax, TopK
-from lidiag.probes._growth import of_tokens
 from lidiag.probes._growth_kernels import Lanes, aligned, totals
 from lidiag.similarity import Needs, similarity_pass
 from tests.probes.toy import gaussian, toy_bench
@@ -20,7 +19,7 @@ DIM = 8
 def bench_of(documents, queries=1, seed=11):
     generator = torch.Generator().manual_seed(seed)
     asked = [gaussian(generator, 1 + i % 4, DIM) for i in range(queries)]
-    return toy_bench(asked, [gaussian(generator, 1 + i * 5 % 13, DIM) for i in range(documents)], {0: {0: 1}})
+    return toy_bench(asked, [gaussian(generator, 1 + i * 5 % 13, DIM) for i in range(documents)], {q: {0: 1} for q in range(queries)})
 
 
 def state_of(bench, pooling):
@@ -91,7 +90,8 @@ def test_masses_are_brought_to_one_maximum_where_they_stay_normal_numbers(temper
 
 def test_only_the_documents_asked_for_are_laid_out():
     bench = bench_of(20, queries=4)
-    state = of_tokens(state_of(bench, TopK(4)), 1, 6)
+    (block,) = similarity_pass(bench.queries, bench.documents, Needs((TopK(4),), tokens=True))
+    state = block.state_of(TopK(4), 2)
     chosen = np.array([3, 4, 11, 19])
     lanes = Lanes.of(TopK(4), state, chosen)
     assert np.array_equal(lanes.parts, state.values[:, chosen].movedim(-1, 0).numpy())
