@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -48,6 +49,17 @@ class Trail:
         start = (self._start + first) // page * page
         # Whole pages of a file: whoever reads them again finds them in the file.
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(self._start + last - start), mmap.MADV_DONTNEED)
+
+
+def in_parts(vectors: Tensor, rows: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield parts of at most `rows` of (tokens, dim) rows, each with the number of its first row; what was read is given back."""
+    trail = Trail(vectors)
+    try:
+        for first in range(0, len(vectors), rows):
+            trail.reach(first)
+            yield first, vectors[first : first + rows]
+    finally:
+        trail.end()
 
 
 def _is_mapped(start: int, end: int) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lidiag.multivector import MultiVectors
+from lidiag.resident import in_parts
 
 _ROWS = 4096  # taken to float64 at a time: they stay in the cache
 
@@ -33,7 +34,7 @@ class Moments:
         total = torch.zeros(items.dim, dtype=torch.float64)
         products = torch.zeros(items.dim, items.dim, dtype=torch.float64)
         norm = 0.0
-        for part in items.vectors.split(_ROWS):
+        for _, part in in_parts(items.vectors, _ROWS):
             rows = part.double()
             total += rows.sum(0)
             products.addmm_(rows.T, rows)

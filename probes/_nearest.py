@@ -14,6 +14,7 @@ from torch import Tensor
 from lidiag.bench import Bench
 from lidiag.errors import LidiagError
 from lidiag.multivector import MultiVectors
+from lidiag.resident import in_parts
 
 from . import _nearest_kernels as kernels
 from ._threads import in_threads
@@ -107,8 +108,8 @@ def _nearest(bench: Bench, block: range, count: int) -> tuple[NDArray[np.float32
     best = np.full(wanted, -np.inf, np.float32)
     columns = -(-max(_DOCUMENT_TOKENS, _LEAST) // kernels.LANES) * kernels.LANES
     similarities = torch.empty(len(tokens), columns)
-    for first in range(0, len(documents), _DOCUMENT_TOKENS):
-        part = documents[first : first + _DOCUMENT_TOKENS].detach().float()
+    for first, mapped in in_parts(documents, _DOCUMENT_TOKENS):
+        part = mapped.detach().float()
         rows = torch.nn.functional.pad(part, (0, 0, 0, columns - len(part))) if len(part) < columns else part
         torch.mm(tokens, rows.T, out=similarities)
         similarities[:, len(part) :] = -torch.inf

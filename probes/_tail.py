@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag.bench import Bench
+from lidiag.multivector import MultiVectors, blocks
+from lidiag.resident import Trail
 
 from ._moments import Moments
 from ._threads import in_threads
@@ -21,6 +23,7 @@ RANKS = {"1": (1, 1), "2-4": (2, 4), "5-16": (5, 16), "17-32": (17, 32)}
 DEEPEST = 32
 
 _QUERIES_AT_A_TIME = 16
+_ROWS = 2**12  # vectors summed up at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +48,7 @@ class Pool:
 def pools(bench: Bench, size: int) -> list[Pool]:
     """Return each query's `size` nearest documents by the cosine of mean vectors; empty documents are in none."""
     filled = np.flatnonzero(bench.lengths)
-    means = _means([bench.documents[document] for document in filled.tolist()])
-    cosines = _means(list(bench.queries)) @ means.T
+    cosines = _means(bench.queries) @ _means(bench.documents)[torch.from_numpy(filled)].T
     drawn: list[Pool] = []
     for query, row in enumerate(cosines):
         # Sorted stably: documents that are equally near come in the collection's order.
@@ -103,8 +105,16 @@ def _falling(bench: Bench, tokens: Tensor, pool: Pool, deepest: int) -> Tensor:
     return torch.from_numpy(falling)
 
 
-def _means(items: list[Tensor]) -> Tensor:
-    return torch.nn.functional.normalize(torch.stack([item.float().mean(0) for item in items]), dim=1)
+def _means(items: MultiVectors) -> Tensor:
+    """Return the mean vector of each item at length 1, (items, dim); zeros of an empty one."""
+    means, trail = torch.zeros(len(items), items.dim), Trail(items.vectors)
+    bounds = items.offsets.tolist()
+    for first, last in blocks(items.lengths, _ROWS):
+        trail.reach(bounds[first])
+        rows = items.vectors[bounds[first] : bounds[last]].float()
+        means[first:last] = torch.segment_reduce(rows, "sum", lengths=items.lengths[first:last], axis=0)
+    trail.end()
+    return torch.nn.functional.normalize(means, dim=1)
 
 
 def _mean_of_ranks(values: Tensor, first: int, last: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from lidiag.multivector import MultiVectors
 from lidiag.pooling import MaxSim
-from lidiag.resident import Trail
+from lidiag.resident import Trail, in_parts
 from lidiag.similarity import Needs, similarity_pass
 
 SMAPS = Path("/proc/self/smaps")
@@ -59,3 +59,11 @@ def test_rows_that_stand_in_no_file_are_never_dropped(mapped, kind):
     trail.reach(ROWS)
     trail.end()
     assert bool((vectors[ROWS // 2] == 7).all())
+
+
+def test_parts_are_all_of_the_rows_in_order():
+    vectors = torch.arange(22).reshape(11, 2)
+    parts = list(in_parts(vectors, 4))
+    assert [first for first, _ in parts] == [0, 4, 8]
+    assert torch.equal(torch.cat([part for _, part in parts]), vectors)
+    assert list(in_parts(vectors[:0], 4)) == []
