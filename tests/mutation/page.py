@@ -18,7 +18,7 @@ Not changed are annotations, decorators, the fields of a class (a probe's name, 
 blocks), what stands in messages, and flags that guard a sound call (`strict=`). Of all operators that could take another's place
 only those are tried whose result is a value: `a << b` for `a + b` mostly raises at once and would flatter the share. A survivor
 counts as one even where no test could ever tell it from the original; its reason then says so. Compiled kernels
-(`lidiag/kernels.py`, `probes/*_kernels.py`, `probes/_merging.py`, `probes/_nested.py`) are held against the plain formulas by property
+(`lidiag/kernels.py`, `probes/*_kernels.py`, `_merging.py`, `_nested.py`, `_gaussian_rows.py`) are held against the plain formulas by property
 tests instead.
 """
 
