@@ -73,7 +73,7 @@ class Ranking:
         part[foes.numpy()] = np.where(outside[foes].numpy(), kernels.FOE_OUTSIDE, kernels.FOE)
         return cls(
             pooling, order, judgements, scores, first, float(scores[first].min()), foes, outside[foes], gap, part,
-            Documents.of(pooling, state if filled.all() else state.select(filled.nonzero()[:, 0])),
+            Documents.of(pooling, state, filled.nonzero()[:, 0].numpy()),
         )  # fmt: skip
 
     def under(self, sets: Any) -> Array:

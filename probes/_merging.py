@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from lidiag.kernels import kept_on_disk, power_of_two
 from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
 
+from ._growth_kernels import Lanes
+
 _LANES = 512  # documents merged at a time: their sums stay in the first-level cache, their states in the second-level one
 _ZERO, _ONE, _NOTHING = np.float32(0), np.float32(1), np.float32(-np.inf)
 _LOG2_E = np.log2(np.e)
@@ -54,13 +56,14 @@ class Documents:
     own: Floats
 
     @classmethod
-    def of(cls, pooling: Pooling, state: Any) -> Documents:
-        """Lay out a state (tokens, documents).
+    def of(cls, pooling: Pooling, state: Any, documents: NDArray[np.int64]) -> Documents:
+        """Lay out the `documents` of a state (tokens, documents).
 
         Raises:
             TypeError: the pooling has no compiled merge.
         """
-        return cls(pooling, state.n.numpy().astype(np.float32), _laid_out(pooling, state))
+        lanes = Lanes.of(pooling, state, documents)
+        return cls(pooling, lanes.n, lanes.parts[0] if isinstance(pooling, (MaxSim, Mean)) else lanes.parts)
 
     def between(self, first: int, last: int) -> Documents:
         """Return those from number `first` to the one before `last`."""
@@ -68,7 +71,8 @@ class Documents:
 
     def merged(self, sets: Any) -> Merged:
         """Merge each of the sets, a state (tokens, sets), into every document."""
-        part, m = _laid_out(self.pooling, sets), sets.n.numpy().astype(np.float32)
+        laid_out = Documents.of(self.pooling, sets, np.arange(len(sets.n)))
+        part, m = laid_out.own, laid_out.n
         out = np.zeros((3, len(m), len(self.n)), dtype=np.float32)
         match self.pooling:
             case MaxSim():
@@ -80,21 +84,6 @@ class Documents:
             case _:
                 _mean(self.own, self.n, part, m, out)
         return Merged(self.own.shape[-2], out)
-
-
-def _laid_out(pooling: Pooling, state: Any) -> Floats:
-    match pooling:
-        case MaxSim():
-            parts = state.maximum.numpy()
-        case TopK():
-            parts = state.values.movedim(-1, 0).numpy()
-        case Softmax():
-            parts = np.stack([state.maximum.numpy(), state.mass.numpy(), state.weighted.numpy()])
-        case Mean():
-            parts = state.total.numpy()
-        case _:
-            raise TypeError(f"{pooling!r} has no compiled merge")
-    return np.ascontiguousarray(parts)  # a state lies as the pass writes it, which the kernels would walk across
 
 
 @kept_on_disk

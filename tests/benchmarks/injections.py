@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -63,11 +64,12 @@ def main() -> int:
 
 def _by_merging(queries: MultiVectors, documents: MultiVectors, sets: list[Tensor]) -> Scores:
     found: Scores = {pooling: torch.empty(len(queries), len(K), len(documents)) for pooling in POOLINGS}
+    everything = np.arange(len(documents))
     for block in similarity_pass(queries, documents, Needs(POOLINGS, tokens=True)):
         for row, query in enumerate(block.queries):
             similarities = (queries[query] @ sets[query].T).unsqueeze(1)
             for pooling in POOLINGS:
-                merged = Documents.of(pooling, block.state_of(pooling, row)).merged(nested(pooling, similarities, K))
+                merged = Documents.of(pooling, block.state_of(pooling, row), everything).merged(nested(pooling, similarities, K))
                 found[pooling][query] = block.scores(pooling)[row] + torch.from_numpy(merged.gained)
     return found
 

@@ -36,7 +36,9 @@ def merged_and_expected(pooling, own, part):
         gained.append(gain.sum(0))
         positive.append(gain.clamp(min=0).sum(0))
         share.append(pooling.share(state, one).sum(0))
-    return Documents.of(pooling, state).merged(sets), tuple(torch.stack(rows).numpy() for rows in (gained, positive, share))
+    return Documents.of(pooling, state, np.arange(own.shape[1])).merged(sets), tuple(
+        torch.stack(rows).numpy() for rows in (gained, positive, share)
+    )
 
 
 @pytest.mark.parametrize("pooling", POOLINGS, ids=repr)
