@@ -24,7 +24,7 @@ Positions = NDArray[np.int64]
 class Filler:
     """What documents grow by: whole other documents of nearly the same length, so that one more of them is once more the length.
 
-    `hosts` are the positions of the documents that are not empty; row i of `candidates` are those that host i can grow by,
+    `hosts` are the positions of the documents that are not empty, by length; row i of `candidates` are those that host i can grow by,
     in a drawn order, as rows of `hosts` or of `made`, where fillers are made (None: the collection's own).
     """
 
@@ -44,12 +44,16 @@ class Filler:
         if len(hosts) <= most:
             raise Skip(f"a document that grows by {most} others needs more than the {len(hosts)} documents that are not empty")
         rng = bench.rng(f"fillers: {kind}")
+        # Documents of one length stand side by side, so that a document's fillers are near it in memory.
+        by_length = np.argsort(lengths, kind="stable")
         if kind == "documents":
-            return cls(hosts, _draw(lengths, max(2 * most, _NEAREST), rng), None)
+            place = np.empty_like(by_length)
+            place[by_length] = np.arange(len(hosts))
+            return cls(hosts[by_length], place[_draw(lengths, max(2 * most, _NEAREST), rng)[by_length]], None)
         families = max(most, _FAMILIES)
         made = GaussianRows.drawn(lengths, bench.documents.dim, families, bench.torch_rng("gaussian fillers"))
         order = np.argsort(rng.random((len(hosts), families), dtype=np.float32), axis=1)
-        return cls(hosts, made.of_length(lengths)[:, None] + order, made)
+        return cls(hosts[by_length], (made.of_length(lengths)[:, None] + order)[by_length], made)
 
     def chosen(self, relevant: Positions, most: int, rng: np.random.Generator) -> Positions:
         """Return (hosts, most) fillers, those that are relevant to the query last; a filler must not bring the answer along.

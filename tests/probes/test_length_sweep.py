@@ -105,8 +105,8 @@ def test_a_filler_brings_no_answer_along():
     filler = Filler.of("documents", bench, 7)
     relevant = np.array([1, 4, 9, 16])
     for seed in range(20):
-        assert np.isin(filler.chosen(relevant[:0], 7, np.random.default_rng(seed)), relevant).any()
-        assert not np.isin(filler.chosen(relevant, 7, np.random.default_rng(seed)), relevant).any()
+        assert np.isin(filler.hosts[filler.chosen(relevant[:0], 7, np.random.default_rng(seed))], relevant).any()
+        assert not np.isin(filler.hosts[filler.chosen(relevant, 7, np.random.default_rng(seed))], relevant).any()
 
 
 def test_every_query_draws_fillers_of_its_own():
@@ -126,7 +126,7 @@ def test_documents_grow_by_as_many_gaussian_rows_as_they_have():
     bench = ragged()
     filler = Filler.of("gaussian", bench, 7)
     taken = filler.chosen(np.array([0]), 7, np.random.default_rng(0))
-    assert (filler.lengths(bench)[taken] == bench.lengths[:, None]).all()
+    assert (filler.lengths(bench)[taken] == bench.lengths[filler.hosts][:, None]).all()
     found = measure("length-sweep", bench, poolings=["maxsim"], fillers=["gaussian"], texts=0)
     assert said(found, "growth")[0].data["reached"] == {"gaussian": 8}
 
