@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,20 @@ def test_effects_are_scipys_over_the_documents_that_count(pooling):
         assert found["slope_within"][q] == pytest.approx(scipy_stats.linregress([1, 2, 3], curves.mean(1)).slope / tokens[q])
         topic = scipy_stats.spearmanr(cut[4][q, reached[4]], LENGTHS[reached[4]]).statistic
         assert found["rho_topic"][q] == pytest.approx(topic)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_score_that_counts_must_be_finite_and_one_that_does_not_need_not(bad):
+    scores = torch.arange(8.0).reshape(2, 4)
+    scores[1, 2] = bad
+    block = SimpleNamespace(offsets=torch.tensor([0, 1, 2]), scores=lambda _: scores)
+    mask = np.ones((2, 4), dtype=bool)
+    with pytest.raises(ValueError, match="not finite"):
+        Lengths(np.array([1, 2, 4, 8]), ()).effects(block, MaxSim(), mask)
+    mask[1, 2] = False
+    assert Lengths(np.array([1, 2, 4, 8]), ()).effects(block, MaxSim(), mask)["rho"] == pytest.approx(1)
+    mask[1] = False
+    assert np.isnan(Lengths(np.array([1, 2, 4, 8]), ()).effects(block, MaxSim(), mask)["rho"]).tolist() == [False, True]
 
 
 def test_a_query_without_tokens_has_no_effect():

@@ -396,6 +396,15 @@ def test_few_draws_add_no_spread_by_chance():
     assert (400 * pull @ (times - 1)).std() > held.std()
 
 
+def test_where_chance_explains_more_than_the_choice_adds_the_spread_is_that_of_the_queries():
+    held, pull, times = np.array([1.0, 2.0, 4.0, 7.0]), np.array([10.0, -10.0]), np.array([[2, 1, 1, 0], [1, 1, 1, 1]])
+    # The choice moves queries by 4 * 10 * (1, 0, 0, -1), and two draws that pull by 10 would move them by more.
+    values = with_choice(held, pull, times, np.arange(4))
+    assert values.var(ddof=1) == pytest.approx(7)
+    own = held - 3.5 + np.array([40, 0, 0, -40])
+    assert values - 3.5 == pytest.approx(own * np.sqrt(7 / own.var(ddof=1)))
+
+
 def test_queries_of_one_group_add_what_the_group_does():
     # Each of three queries stands twice, as a group: their totals are those of three queries alone.
     groups = np.array([0, 0, 1, 1, 2, 2])
