@@ -44,7 +44,7 @@ class FusedPass:
         """`keep` keeps the states of whole documents; a block has at most `document_tokens` rows, or those of one longer document."""
         self._documents = documents
         self._poolings = poolings
-        self._prefixes = (None, *prefixes)
+        self._prefixes = (*sorted(prefixes), None)  # as the kernel takes them, the whole document last
         self._keep = keep
         self._layout = Layout.of(poolings)
         self._bounds: NDArray[np.int64] = documents.offsets.numpy()
@@ -65,9 +65,11 @@ class FusedPass:
 
     def pool(self, tokens: Tensor, offsets: Tensor) -> dict[int | None, tuple[dict[Pooling, Tensor], dict[Pooling, Any]]]:
         """Pool a block of queries: scores by pooling and states by pooling, for whole documents (None) and for every prefix."""
+        documents = len(self._documents)
+        scores = torch.empty(len(self._prefixes), self._layout.rows, len(offsets) - 1, documents)
         parts = [
-            Part.allocate(self._layout, prefix, keep=self._keep and prefix is None, offsets=offsets, documents=len(self._documents))
-            for prefix in self._prefixes
+            Part.allocate(self._layout, prefix, keep=self._keep and prefix is None, offsets=offsets, documents=documents, scores=of_part)
+            for prefix, of_part in zip(self._prefixes, scores, strict=True)
         ]
         columns = _at_least(tokens)
         prepared = Tokens.of(tokens) if self._search(len(tokens)) else None
@@ -77,7 +79,7 @@ class FusedPass:
         threads = torch.get_num_threads()
         workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            for work in [workers.submit(self._work, waiting, columns, prepared, offsets.numpy(), parts) for _ in range(threads)]:
+            for work in [workers.submit(self._work, waiting, columns, prepared, offsets.numpy(), parts, scores) for _ in range(threads)]:
                 work.result()
         finally:
             while not waiting.empty():  # after an error or an interrupt, nobody shall go on
@@ -96,13 +98,14 @@ class FusedPass:
         return True
 
     @torch.no_grad()
-    def _work(
+    def _work(  # noqa: PLR0913, PLR0917 - what the kernel takes
         self,
         waiting: SimpleQueue[tuple[int, int]],
         tokens: Tensor,
         prepared: Tokens | None,
         offsets: NDArray[np.int64],
         parts: Sequence[Part],
+        scores: Tensor,
     ) -> None:
         bounds, layout = self._bounds, self._layout
         widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
@@ -125,12 +128,10 @@ class FusedPass:
                 continue
             vectors = _at_least(vectors)
             torch.mm(vectors, tokens.T, out=similarities[: len(vectors), : len(tokens)])
-            for part, end in zip(parts, ends, strict=True):
-                planes = part.planes.numpy() if part.keep else one_document
-                kernels.pool(
-                    similarities.numpy(), first, starts, end, offsets, ks, temperatures, layout.mean, part.keep,
-                    planes, part.positions.numpy(), part.scores.numpy(),
-                )  # fmt: skip
+            kernels.pool(
+                similarities.numpy(), first, starts, np.stack(ends), offsets, ks, temperatures, layout.mean, one_document,
+                parts[-1].planes.numpy(), parts[-1].positions.numpy(), scores.numpy(),
+            )  # fmt: skip
 
 
 def _at_least(rows: Tensor) -> Tensor:

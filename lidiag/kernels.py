@@ -106,11 +106,13 @@ def power_of_two(x: np.float32) -> np.float32:
 
 
 @_compiled
-def _maximum(block: Floats, start: int, end: int, left: int, right: int, maximum: Floats, position: NDArray[np.int32]) -> None:
+def _maximum(block: Floats, start: int, begin: int, end: int, left: int, right: int, maximum: Floats, position: NDArray[np.int32]) -> None:
+    # `maximum` holds that of the rows before `begin` already; `position` holds nothing then, and what it is given is no position.
     width = right - left
-    for t in range(width):
-        maximum[t], position[t] = _NOTHING, -1
-    row = start
+    if begin == start:
+        for t in range(width):
+            maximum[t], position[t] = _NOTHING, -1
+    row = begin
     while row + 4 <= end:  # four rows share one load and one store of the running maximum
         a, b, c, d = block[row, left:right], block[row + 1, left:right], block[row + 2, left:right], block[row + 3, left:right]
         at = np.int32(row - start)
@@ -134,13 +136,14 @@ def _maximum(block: Floats, start: int, end: int, left: int, right: int, maximum
 
 
 @_compiled
-def _top(block: Floats, start: int, end: int, left: int, right: int, states: Floats, slot: int, k: int, rest: Floats) -> None:
-    # Four rows go down the k places together; every place keeps the larger value and passes the smaller one on.
+def _top(block: Floats, start: int, begin: int, end: int, left: int, right: int, states: Floats, slot: int, k: int, rest: Floats) -> None:
+    # `states` holds those of the rows before `begin` already. Four rows go down the k places together; every place keeps the larger value and passes the smaller one on.
     width = right - left
-    for place in range(k):
-        states[1 + place, slot, left:right] = _NOTHING
+    if begin == start:
+        for place in range(k):
+            states[1 + place, slot, left:right] = _NOTHING
     w, x, y, z = rest[0], rest[1], rest[2], rest[3]
-    for first in range(start, end, 4):
+    for first in range(begin, end, 4):
         for i in range(4):
             passing = rest[i]
             if first + i < end:
@@ -256,6 +259,39 @@ def _score(
         add_up(values, offsets, document, scores[-1])
 
 
+@_compiled
+def _reach(
+    block: Floats,
+    start: int,
+    begin: int,
+    end: int,
+    tokens: int,
+    ks: Indices,
+    temperatures: Doubles,
+    mean: bool,
+    states: Floats,
+    positions: Indices,
+) -> None:
+    """Bring the state of a document's rows start..begin, where there are any, to start..end; positions only from the start."""
+    k = ks[-1] if len(ks) else 0
+    position, rest = np.empty(STRIP, np.int32), np.empty((4, STRIP), np.float32)
+    some, total = np.empty((2, STRIP), np.float32), np.empty((2, STRIP), np.float64)
+    for left in range(0, tokens, STRIP):
+        right = min(left + STRIP, tokens)
+        maximum = states[0, 0, left:right]
+        _maximum(block, start, begin, end, left, right, maximum, position)
+        if len(positions):
+            positions[0, left:right] = position[: right - left]
+        if k:
+            _top(block, start, begin, end, left, right, states, 0, k, rest)
+        for j in range(len(temperatures)):
+            scale, plane = np.float32(_LOG2_E / temperatures[j]), 1 + k + 2 * j
+            mass, weighted = states[plane, 0, left:right], states[plane + 1, 0, left:right]
+            _softmax(block, start, end, left, right, scale, maximum, mass, weighted, some, total)
+        if mean:
+            _sum(block, start, end, left, right, states[-1, 0, left:right], some, total)
+
+
 @kept_on_disk
 def pool(
     block: Floats,
@@ -266,47 +302,41 @@ def pool(
     ks: Indices,
     temperatures: Doubles,
     mean: bool,
-    keep: bool,
+    one: Floats,
     states: Floats,
     positions: Indices,
     scores: Floats,
 ) -> None:
-    """Pool the documents whose similarities are in `block`, and score them.
+    """Pool the documents whose similarities are in `block`, and score them and their first rows.
 
     Args:
         block: (rows, columns) similarities; the query tokens are its first offsets[-1] columns.
         first: the number of the first document; the others follow it.
         starts: (documents,) the first row of each document in `block`.
-        ends: (documents,) the row after its last; the same where it is empty.
+        ends: (parts, documents) the row after the last of each part; the same where it is empty. Parts grow, and the last is the whole.
         offsets: (queries + 1,) bounds of each query's tokens.
         ks: rising values of k for TopK; may be empty.
         temperatures: temperatures for Softmax; may be empty.
         mean: whether Mean is wanted.
-        keep: whether the states of every document are wanted, else `states` holds those of one at a time.
-        states: (P, documents or 1, tokens) to be written: the maximum, the max(ks) largest values, mass and weighted sum for
-            each temperature, the total for Mean.
+        one: (P, 1, tokens) to be written: the state of one document at a time.
+        states: (P, documents, tokens) to be written with those of every whole document, or (P, 0, tokens): the maximum, the
+            max(ks) largest values, mass and weighted sum for each temperature, the total for Mean.
         positions: (documents, tokens) to be written with the maximum's position, or (0, 0).
-        scores: (R, queries, documents) to be written: MaxSim, every k, every temperature, Mean.
+        scores: (parts, R, queries, documents) to be written: MaxSim, every k, every temperature, Mean.
     """
-    tokens = offsets[-1]
-    k = ks[-1] if len(ks) else 0
-    position, rest = np.empty(STRIP, np.int32), np.empty((4, STRIP), np.float32)
-    some, total, values = np.empty((2, STRIP), np.float32), np.empty((2, STRIP), np.float64), np.empty(tokens, np.float32)
+    tokens, parts = offsets[-1], len(ends)
+    values = np.empty(tokens, np.float32)
     for i in range(len(starts)):
-        slot = first + i if keep else 0
-        start, end = starts[i], ends[i]
-        for left in range(0, tokens, STRIP):
-            right = min(left + STRIP, tokens)
-            maximum = states[0, slot, left:right]
-            _maximum(block, start, end, left, right, maximum, position)
-            if len(positions):
-                positions[slot, left:right] = position[: right - left]
-            if k:
-                _top(block, start, end, left, right, states, slot, k, rest)
-            for j in range(len(temperatures)):
-                scale, plane = np.float32(_LOG2_E / temperatures[j]), 1 + k + 2 * j
-                mass, weighted = states[plane, slot, left:right], states[plane + 1, slot, left:right]
-                _softmax(block, start, end, left, right, scale, maximum, mass, weighted, some, total)
-            if mean:
-                _sum(block, start, end, left, right, states[-1, slot, left:right], some, total)
-        _score(states, slot, end - start, first + i, offsets, ks, temperatures, mean, scores, values)
+        start, begin, document = starts[i], starts[i], first + i
+        for part in range(parts):
+            end, where = ends[part, i], positions[:0]
+            if part == parts - 1 and len(positions):
+                begin, where = start, positions[document : document + 1]
+            if start < begin == end:  # no more rows than the part before, so the same scores
+                scores[part, :, :, document] = scores[part - 1, :, :, document]
+            else:
+                _reach(block, start, begin, end, tokens, ks, temperatures, mean, one, where)
+                _score(one, 0, end - start, document, offsets, ks, temperatures, mean, scores[part], values)
+            begin = end
+        if states.shape[1]:
+            states[:, document] = one[:, 0]

@@ -85,14 +85,16 @@ class Part:
     positions: Tensor  # (documents, tokens); likewise
 
     @classmethod
-    def allocate(cls, layout: Layout, prefix: int | None, *, keep: bool, offsets: Tensor, documents: int) -> Part:
-        """Make room on the processor for a block of queries, `offsets` (queries + 1,), and all documents."""
+    def allocate(  # noqa: PLR0913 - what has a size
+        cls, layout: Layout, prefix: int | None, *, keep: bool, offsets: Tensor, documents: int, scores: Tensor | None = None
+    ) -> Part:
+        """Make room on the processor for a block of queries, `offsets` (queries + 1,), and all documents; for `scores` where there is none."""
         queries, tokens = len(offsets) - 1, int(offsets[-1])
         return cls(
             layout,
             prefix,
             keep,
-            torch.empty(layout.rows, queries, documents),
+            torch.empty(layout.rows, queries, documents) if scores is None else scores,
             torch.empty(layout.planes, documents if keep else 0, tokens),
             torch.empty((documents, tokens) if keep and layout.argmax else (0, 0), dtype=torch.int64),
         )

@@ -92,6 +92,24 @@ def test_scores_equal_a_double_loop_in_float64(negative, tiling):
             close(all_scores(blocks, pooling, prefix), double_loop(pooling, queries, documents, prefix))
 
 
+def test_prefixes_in_any_order_change_no_bit_of_a_score_or_state():
+    queries, documents = ragged()
+    poolings = (*POOLINGS, MaxSim(argmax=True))
+    ((alone,), (beside,), (mixed,)) = (
+        list(similarity_pass(queries, documents, Needs(poolings, tokens=True, prefixes=prefixes)))
+        for prefixes in ((), (2, 4, 8), (8, 3, 2))
+    )
+    for pooling in poolings:
+        for other in (beside, mixed):
+            assert torch.equal(alone.scores(pooling), other.scores(pooling))
+            state = vars(other.state(pooling))
+            assert all(part is None or torch.equal(part, state[name]) for name, part in vars(alone.state(pooling)).items())
+        for prefix in (2, 8):
+            cut = similarity_pass(queries, documents.heads(prefix), Needs(poolings))
+            assert torch.equal(beside.prefixes[prefix].scores(pooling), next(cut).scores(pooling))
+            assert torch.equal(beside.prefixes[prefix].scores(pooling), mixed.prefixes[prefix].scores(pooling))
+
+
 def test_all_similarities_negative_means_no_score_is_zero():
     queries, documents = ragged(negative=True)
     (block,) = similarity_pass(queries, documents, Needs((MaxSim(),)))
