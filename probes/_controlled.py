@@ -31,6 +31,8 @@ class Controlled:
     @classmethod
     def of(cls, bench: Bench) -> Controlled | None:
         """Read the design from the collection's facets (fact, position, times); None where it has none."""
+        if not bench.dataset.facets:
+            return None
         members: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for row, document in enumerate(bench.dataset.documents):
             facets = bench.dataset.facets.get(document.id, {})

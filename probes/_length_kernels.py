@@ -15,8 +15,11 @@ Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_AT_A_TIME = 2**22  # scores sorted at a time: bounds memory
-_LOWEST, _BEHIND = -(2**31), np.int64(2**63 - 1)
+Keys = NDArray[np.uint64]
+
+_LOWEST = -(2**31)
+_CLASS, _BITS = np.uint64(0xFFFFFFFF), np.uint64(32)  # a key's lower bits hold a class, its upper ones a score
+_DIGIT, _DIGITS, _VALUES = np.uint64(11), 3, 2**11  # three digits hold a score
 
 
 def spearman(scores: Floats, lengths: Integers, classes: Integers, mask: Mask, least: int) -> Doubles:
@@ -25,58 +28,67 @@ def spearman(scores: Floats, lengths: Integers, classes: Integers, mask: Mask, l
     Documents count where `mask` (rows, documents) says so and that have at least `least` vectors; NaN where either is constant.
     `classes` number the distinct lengths from 0, rising.
     """
-    bits = np.ascontiguousarray(scores, dtype=np.float32).view(np.int32)
-    found, number = np.empty(len(bits)), int(classes.max(initial=0)) + 1
-    step = max(1, _AT_A_TIME // max(1, bits.shape[1]))
-    for first in range(0, len(bits), step):
-        rows = slice(first, first + step)
-        keys = _number(bits[rows], lengths, classes, mask[rows], least)
-        keys.sort(axis=1)
-        _correlate(keys, number, found[rows])
-    return found
+    return _correlations(np.ascontiguousarray(scores, dtype=np.float32).view(np.int32), lengths, classes, mask, least)
 
 
 @strictly_kept_on_disk
-def _number(bits: NDArray[np.int32], lengths: Integers, classes: Integers, mask: Mask, least: int) -> Integers:
+def _correlations(bits: NDArray[np.int32], lengths: Integers, classes: Integers, mask: Mask, least: int) -> Doubles:
     # One whole number holds score and class of length: the bits of a float, read as an integer, keep its order (mirrored below 0).
-    keys = np.empty(bits.shape, np.int64)
+    out, counts = np.empty(len(bits)), np.empty(classes.max() + 1 if len(classes) else 0, np.int64)
+    keys, room = np.empty(len(classes), np.uint64), np.empty(len(classes), np.uint64)
     for row in range(len(bits)):
+        counts[:] = 0
+        n = 0
         for document in range(len(lengths)):
-            key = _BEHIND
             if mask[row, document] and lengths[document] >= least:
                 score = np.int64(bits[row, document])
-                key = (score if score >= 0 else _LOWEST - score) * np.int64(2**32) + classes[document]
-            keys[row, document] = key
+                order = np.uint64((score if score >= 0 else _LOWEST - score) - _LOWEST)
+                keys[n] = (order << _BITS) | np.uint64(classes[document])
+                counts[classes[document]] += 1
+                n += 1
+        out[row] = _correlation(_rising(keys[:n], room[:n]), counts)
+    return out
+
+
+@strictly_kept_on_disk
+def _rising(keys: Keys, room: Keys) -> Keys:
+    """Return the keys in rising order of score, in either place: by one digit after another, which takes as long for each of many."""
+    starts = np.zeros((_DIGITS, _VALUES), np.int64)
+    for i in range(len(keys)):
+        for digit in range(_DIGITS):
+            starts[digit, (keys[i] >> (_BITS + _DIGIT * np.uint64(digit))) & np.uint64(_VALUES - 1)] += 1
+    for digit in range(_DIGITS):
+        before = 0
+        for value in range(_VALUES):
+            before, starts[digit, value] = before + starts[digit, value], before
+        for i in range(len(keys)):
+            value = (keys[i] >> (_BITS + _DIGIT * np.uint64(digit))) & np.uint64(_VALUES - 1)
+            room[starts[digit, value]] = keys[i]
+            starts[digit, value] += 1
+        keys, room = room, keys
     return keys
 
 
 @strictly_kept_on_disk
-def _correlate(keys: Integers, classes: int, out: Doubles) -> None:
+def _correlation(keys: Keys, counts: Integers) -> float:
     # Ranks are taken less their mean: of the numbers start .. end - 1 of n, start + (end - start - n) / 2.
-    counts, ranks = np.empty(classes, np.int64), np.empty(classes)
-    for row in range(len(keys)):
-        ordered = keys[row]
-        counts[:] = 0
-        n = 0
-        while n < len(ordered) and ordered[n] != _BEHIND:
-            counts[ordered[n] & 0xFFFFFFFF] += 1
-            n += 1
-        squares, start = 0.0, 0
-        for i in range(classes):
-            ranks[i] = start + (counts[i] - n) / 2
-            squares += counts[i] * ranks[i] ** 2
-            start += counts[i]
-        own, both, start = 0.0, 0.0, 0
-        while start < n:
-            end, others = start, 0.0
-            while end < n and ordered[end] >> 32 == ordered[start] >> 32:
-                others += ranks[ordered[end] & 0xFFFFFFFF]
-                end += 1
-            rank = start + (end - start - n) / 2
-            own += (end - start) * rank**2
-            both += rank * others
-            start = end
-        out[row] = both / np.sqrt(own * squares) if own > 0 and squares > 0 else np.nan
+    n, ranks = len(keys), np.empty(len(counts))
+    squares, start = 0.0, 0
+    for i in range(len(counts)):
+        ranks[i] = start + (counts[i] - n) / 2
+        squares += counts[i] * ranks[i] ** 2
+        start += counts[i]
+    own, both, start = 0.0, 0.0, 0
+    while start < n:
+        end, others = start, 0.0
+        while end < n and keys[end] >> _BITS == keys[start] >> _BITS:
+            others += ranks[keys[end] & _CLASS]
+            end += 1
+        rank = start + (end - start - n) / 2
+        own += (end - start) * rank**2
+        both += rank * others
+        start = end
+    return both / np.sqrt(own * squares) if own > 0 and squares > 0 else np.nan
 
 
 @strictly_kept_on_disk

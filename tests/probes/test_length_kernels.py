@@ -62,12 +62,21 @@ def test_gains_are_means_over_what_counts(rows):
         assert found == pytest.approx(change.mean() if len(change) else np.nan, abs=1e-12, nan_ok=True)
 
 
-@pytest.mark.parametrize("entries", [1, 100, 2**22])
-def test_rows_sorted_some_at_a_time_have_the_same_correlations(monkeypatch, entries):
-    monkeypatch.setattr(kernels, "_AT_A_TIME", entries)
+def test_scores_that_differ_in_their_last_bit_alone_are_no_ties():
+    up = np.nextafter(np.float32(0.5), np.float32(1))
+    scores, lengths, mask = (
+        np.array([[up, 0.5, -0.5, -up, np.inf]], dtype=np.float32),
+        np.array([1, 2, 3, 4, 9]),
+        np.ones((1, 5), dtype=bool),
+    )
+    mask[0, 4] = False
+    assert kernels.spearman(scores, lengths, classes(lengths), mask, 0) == pytest.approx(-1)
+
+
+def test_many_scores_are_ranked_like_few():
     rng = np.random.default_rng(0)
-    scores, lengths = rng.standard_normal((7, 40)).astype(np.float32), rng.integers(1, 9, 40)
-    found = kernels.spearman(scores, lengths, classes(lengths), np.ones((7, 40), dtype=bool), 0)
+    scores, lengths = rng.standard_normal((2, 30_000)).astype(np.float32) * 100, rng.integers(1, 900, 30_000)
+    found = kernels.spearman(scores, lengths, classes(lengths), np.ones(scores.shape, dtype=bool), 0)
     assert found == pytest.approx(stats.spearman(scores, lengths), abs=1e-12)
 
 
