@@ -45,6 +45,12 @@ def test_a_vector_is_used_where_it_wins():
     assert found.get("wins_gini", {}).value == pytest.approx(np.abs(np.subtract.outer([30, 10, 0], [30, 10, 0])).sum() / (2 * 9 * 40 / 3))
 
 
+def test_a_share_that_gives_a_whole_number_keeps_that_many_for_all_its_rounding():
+    # 0.1 * 30 is a little above 3 in floating point.
+    documents = MultiVectors.pack([torch.eye(30), torch.eye(30)[:20], torch.eye(30)[:1]])
+    assert uses.most_used(documents, np.arange(51), 0.1).lengths.tolist() == [3, 2, 1]
+
+
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(1, 12), st.integers(0, 2**31))
 def test_rarefaction_is_the_mean_over_draws(wins, sample, seed):
     rng = np.random.default_rng(seed)
