@@ -51,7 +51,7 @@ class Tiling:
 
     query_tokens: int = 3072
     document_tokens: int = 256
-    floats: int = 2**27
+    floats: int = 2**28
 
     @classmethod
     def on(cls, device: str | torch.device) -> Tiling:

@@ -43,8 +43,8 @@ class Ranking:
 
     `scores` are (documents,), `first` the positions of the first ten, `bar` the tenth score. `foes` are the positions of the
     documents that get the vectors, `outside` says which of them are outside the first ten. `gap` is the best relevant score
-    minus the median of the foes'. `part` says what a document takes part as, as the kernels have it; `documents` are those
-    that are not empty.
+    minus the median of the foes'. `part` says what a document takes part as, as the kernels have it; `filled` are the
+    positions of those that are not empty, and `state` is (tokens, documents).
     """
 
     pooling: Pooling
@@ -57,7 +57,8 @@ class Ranking:
     outside: Tensor
     gap: float
     part: NDArray[np.uint8]
-    documents: Documents
+    filled: NDArray[np.int64]
+    state: Any
 
     @classmethod
     def of(cls, pooling: Pooling, order: Order, judgements: Judgements, scores: Tensor, state: Any) -> Ranking:
@@ -73,7 +74,7 @@ class Ranking:
         part[foes.numpy()] = np.where(outside[foes].numpy(), kernels.FOE_OUTSIDE, kernels.FOE)
         return cls(
             pooling, order, judgements, scores, first, float(scores[first].min()), foes, outside[foes], gap, part,
-            Documents.of(pooling, state, filled.nonzero()[:, 0].numpy()),
+            filled.nonzero()[:, 0].numpy(), state,
         )  # fmt: skip
 
     def under(self, sets: Any) -> Array:
@@ -81,14 +82,15 @@ class Ranking:
 
         NaN where an effect is undefined: no document that gets the vectors, none that could be outbid.
         """
-        number, tokens = len(sets.n), self.documents.own.shape[-2]
+        number, tokens = len(sets.n), 0
         sums, leaders = np.zeros((number, len(kernels.SUMS))), self.order.leaders(number)
-        filled = np.concatenate([[0], (self.part != kernels.EMPTY).cumsum()])
         at_once = max(1, _SCORES // number)
         for first in range(0, len(self.scores), at_once):
-            last = min(first + at_once, len(self.scores))
-            changes = self.documents.between(filled[first], filled[last]).merged(sets).sums
-            leaders.see(self._after(changes, slice(first, last), sums), first)
+            some = slice(first, min(first + at_once, len(self.scores)))
+            left, right = self.filled.searchsorted((some.start, some.stop))
+            merged = Documents.of(self.pooling, self.state, self.filled[left:right]).merged(sets)
+            leaders.see(self._after(merged.sums, some, sums), first)
+            tokens = merged.tokens
         gain, own, theirs, entered = sums.T
         foes, friends, outside = len(self.foes), int((self.part == kernels.FRIEND).sum()), int(self.outside.sum())
         return np.stack(

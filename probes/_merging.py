@@ -49,7 +49,7 @@ class Merged:
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """States of documents, none empty, laid out for the kernels once: `n` (documents,) and `own`, (..., tokens, documents)."""
+    """States of documents, none empty, laid out for the kernels: `n` (documents,) and `own`, (..., tokens, documents)."""
 
     pooling: Pooling
     n: Floats
@@ -64,10 +64,6 @@ class Documents:
         """
         lanes = Lanes.of(pooling, state, documents)
         return cls(pooling, lanes.n, lanes.parts[0] if isinstance(pooling, (MaxSim, Mean)) else lanes.parts)
-
-    def between(self, first: int, last: int) -> Documents:
-        """Return those from number `first` to the one before `last`."""
-        return Documents(self.pooling, self.n[first:last], np.ascontiguousarray(self.own[..., first:last]))
 
     def merged(self, sets: Any) -> Merged:
         """Merge each of the sets, a state (tokens, sets), into every document."""
