@@ -18,6 +18,7 @@ _NEAREST = 32  # fillers of nearly the document's own length to draw from
 _FAMILIES = 16  # of Gaussian rows to draw from: 128 give the same figures
 
 Positions = NDArray[np.int64]
+Candidates = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Filler:
     """
 
     hosts: Positions
-    candidates: Positions
+    candidates: Candidates
     made: GaussianRows | None
 
     @classmethod
@@ -39,23 +40,20 @@ class Filler:
         Raises:
             Skip: there are too few documents to draw from.
         """
-        hosts = np.flatnonzero(bench.lengths)
-        lengths = bench.lengths[hosts]
-        if len(hosts) <= most:
-            raise Skip(f"a document that grows by {most} others needs more than the {len(hosts)} documents that are not empty")
+        filled = np.flatnonzero(bench.lengths)
+        if len(filled) <= most:
+            raise Skip(f"a document that grows by {most} others needs more than the {len(filled)} documents that are not empty")
         rng = bench.rng(f"fillers: {kind}")
-        # Documents of one length stand side by side, so that a document's fillers are near it in memory.
-        by_length = np.argsort(lengths, kind="stable")
+        order = np.argsort(bench.lengths[filled], kind="stable")
+        hosts = filled[order]
         if kind == "documents":
-            place = np.empty_like(by_length)
-            place[by_length] = np.arange(len(hosts))
-            return cls(hosts[by_length], place[_draw(lengths, max(2 * most, _NEAREST), rng)[by_length]], None)
+            return cls(hosts, _draw(order, max(2 * most, _NEAREST), rng), None)
         families = max(most, _FAMILIES)
-        made = GaussianRows.drawn(lengths, bench.documents.dim, families, bench.torch_rng("gaussian fillers"))
-        order = np.argsort(rng.random((len(hosts), families), dtype=np.float32), axis=1)
-        return cls(hosts[by_length], (made.of_length(lengths)[:, None] + order)[by_length], made)
+        made = GaussianRows.drawn(bench.lengths[hosts], bench.documents.dim, families, bench.torch_rng("gaussian fillers"))
+        drawn = np.argsort(rng.random((len(hosts), families), dtype=np.float32)[order], axis=1)
+        return cls(hosts, (made.of_length(bench.lengths[hosts])[:, None] + drawn).astype(np.int32), made)
 
-    def chosen(self, relevant: Positions, most: int, rng: np.random.Generator) -> Positions:
+    def chosen(self, relevant: Positions, most: int, rng: np.random.Generator) -> Candidates:
         """Return (hosts, most) fillers, those that are relevant to the query last; a filler must not bring the answer along.
 
         Every query draws anew among its hosts' candidates: were the fillers the same for all, their luck would be, too, and the
@@ -70,7 +68,7 @@ class Filler:
                 chosen[host] = candidates[host, np.argsort(answer[candidates[host]], kind="stable")[:most]]
         return chosen
 
-    def answers(self, chosen: Positions, relevant: Positions) -> int:
+    def answers(self, chosen: Candidates, relevant: Positions) -> int:
         """Return how many of the chosen fillers are relevant to the query all the same."""
         return 0 if self.made is not None else int(self._among(relevant)[chosen].sum())
 
@@ -83,14 +81,12 @@ class Filler:
         return bench.lengths[self.hosts] if self.made is None else np.repeat(self.made.lengths, self.made.families)
 
 
-def _draw(lengths: Positions, count: int, rng: np.random.Generator) -> Positions:
-    """Draw (documents, count) others for documents of these lengths, none twice and none itself, from those nearest in order of length."""
-    order = np.argsort(lengths, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+def _draw(order: Positions, count: int, rng: np.random.Generator) -> Candidates:
+    """Draw (documents, count) others for documents in order of length, none twice and none itself, from those nearest to it."""
+    place = np.arange(len(order))
     window = min(max(_NEAREST, count + 1), len(order))
     first = np.clip(place - window // 2, 0, len(order) - window)
-    keys = rng.random((len(order), window), dtype=np.float32)
-    keys[np.arange(len(order)), place - first] = np.inf
+    keys = rng.random((len(order), window), dtype=np.float32)[order]
+    keys[place, place - first] = np.inf
     drawn = np.argsort(keys, axis=1)[:, : min(count, window - 1)]
-    return order[first[:, None] + drawn]
+    return (first[:, None] + drawn).astype(np.int32)

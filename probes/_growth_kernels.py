@@ -72,7 +72,7 @@ def aligned(pooling: Pooling, sides: Sequence[Lanes]) -> list[Lanes]:
     return [Lanes(side.parts, side.n, aligned=True) for side in sides]
 
 
-def totals(pooling: Pooling, own: Lanes, others: Lanes, chosen: Positions, growth: Sequence[int]) -> NDArray[np.float64]:
+def totals(pooling: Pooling, own: Lanes, others: Lanes, chosen: NDArray[np.int32], growth: Sequence[int]) -> NDArray[np.float64]:
     """Return every document's score, summed over query tokens, (growth, documents), for rising growths.
 
     `chosen` (documents, most) are the fillers that each document takes, as positions in `others`; at growth n it has taken the

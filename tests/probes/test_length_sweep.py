@@ -85,8 +85,10 @@ def test_of_few_documents_all_others_are_drawn():
 
 
 def test_fillers_of_the_collection_may_be_answers_and_gaussian_ones_are_none():
-    bench, taken, relevant = ragged(), np.array([[1, 2], [2, 3]]), np.array([2, 3])
-    assert [Filler.of(kind, bench, 7).answers(taken, relevant) for kind in ("documents", "gaussian")] == [3, 0]
+    bench, relevant = ragged(), np.array([2, 3])
+    own, made = (Filler.of(kind, bench, 7) for kind in ("documents", "gaussian"))
+    taken = np.argsort(own.hosts)[[[1, 2], [2, 3]]]  # hosts stand by length
+    assert [filler.answers(taken, relevant) for filler in (own, made)] == [3, 0]
 
 
 def test_growth_is_told_from_what_was_before_and_in_lengths():
