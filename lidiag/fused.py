@@ -72,7 +72,8 @@ class FusedPass:
             for prefix, of_part in zip(self._prefixes, scores, strict=True)
         ]
         columns = _at_least(tokens)
-        prepared = Tokens.of(tokens) if self._search(len(tokens)) else None
+        search = self._search(len(tokens))
+        prepared = Tokens.of(tokens, search.centre) if search else None
         waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for block in self._blocks:
             waiting.put(block)
@@ -89,13 +90,13 @@ class FusedPass:
             torch.set_num_threads(threads)
         return {part.prefix: part.read(self._poolings, self._documents.lengths) for part in parts}
 
-    def _search(self, tokens: int) -> bool:
-        """Tell whether candidates are searched for: where MaxSim alone is wanted, and much of it."""
+    def _search(self, tokens: int) -> Candidates | None:
+        """Return what searches for candidates, where MaxSim alone is wanted, and much of it."""
         vectors, (layout, dim) = self._documents.vectors, (self._layout, self._documents.dim)
         if layout.rows > 1 or tokens * len(vectors) < max(1, MANY) or not worthwhile(dim):
-            return False
+            return None
         self._candidates = self._candidates or Candidates(centre(vectors))
-        return True
+        return self._candidates
 
     @torch.no_grad()
     def _work(  # noqa: PLR0913, PLR0917 - what the kernel takes
@@ -110,7 +111,6 @@ class FusedPass:
         bounds, layout = self._bounds, self._layout
         widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
         similarities = torch.empty(max(int(widest), _LEAST), (len(tokens) // _LINE + 2) * _LINE)
-        room = prepared.room(int(widest)) if prepared else torch.empty(0)
         one_document = np.empty((layout.planes, 1, int(offsets[-1])), np.float32)
         ks, temperatures = np.array(layout.ks, np.int64), np.array(layout.temperatures, np.float64)
         while True:
@@ -121,15 +121,15 @@ class FusedPass:
             start = bounds[first]
             self._trail.reach(int(start))
             starts, whole = bounds[first:last] - start, bounds[first + 1 : last + 1] - start
-            ends = [whole if part.prefix is None else np.minimum(whole, starts + part.prefix) for part in parts]
+            ends = np.stack([whole if part.prefix is None else np.minimum(whole, starts + part.prefix) for part in parts])
             vectors = self._documents.vectors[start : bounds[last]].detach().float()
             search = self._candidates if len(vectors) else None
-            if prepared and search and search.pool(vectors, prepared, first, starts, ends, offsets, parts, one_document, room):
+            if prepared and search and search.pool(vectors, prepared, first, starts, ends, offsets, one_document, parts[-1], scores):
                 continue
             vectors = _at_least(vectors)
             torch.mm(vectors, tokens.T, out=similarities[: len(vectors), : len(tokens)])
             kernels.pool(
-                similarities.numpy(), first, starts, np.stack(ends), offsets, ks, temperatures, layout.mean, one_document,
+                similarities.numpy(), first, starts, ends, offsets, ks, temperatures, layout.mean, one_document,
                 parts[-1].planes.numpy(), parts[-1].positions.numpy(), scores.numpy(),
             )  # fmt: skip
 
