@@ -15,17 +15,16 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from lidiag.coarse_kernels import LANES, Bytes, Integers, bound, multiply, rounded
+from lidiag.coarse_kernels import LANES, Integers, Tokens, multiply, prepared
 from lidiag.kernels import Doubles, Floats, Indices, add_up, strictly_compiled, strictly_kept_on_disk
 from lidiag.llvm import FLOAT, WORD, Code, word
 
 # ruff: noqa: PLR0913, PLR0917, ARG001 - see kernels; the arguments of an intrinsic are types, and it names them for the caller
 
 WIDTH = 8  # dimensions multiplied at a time
-_LONG = 256  # rows of a document whose coarse products are in the cache together
-_GROUP = 16  # candidates computed side by side: two vectors of eight
-_ROOM = _LONG * LANES + _GROUP
-_LARGEST = 2.0**100  # products beyond might overflow on the way
+LONG = 256  # rows of a document whose coarse products are in the cache together
+GROUP = 16  # candidates computed side by side: two vectors of eight
+ROOM = LONG * LANES + GROUP  # for the candidates of a strip in so many rows
 
 _LANES, _FOUR, _EIGHT = (ir.VectorType(FLOAT, number) for number in (LANES, 4, WIDTH))
 
@@ -77,14 +76,14 @@ def _dimensions(code: Code, addresses: list[Any]) -> list[Any]:
 
 @intrinsic
 def _group(_: Any, documents: Any, rows: Any, tokens: Any, columns: Any, first: Any, dim: Any, out: Any) -> Any:
-    """Write out[i] = documents[rows[i]] . tokens[columns[i]] for _GROUP numbers i from `first`."""
+    """Write out[i] = documents[rows[i]] . tokens[columns[i]] for GROUP numbers i from `first`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code, (first, dim) = Code(context, builder, signature, arguments), arguments[4:6]
         fma = builder.module.declare_intrinsic("llvm.fma.v8f32", (), ir.FunctionType(_EIGHT, [_EIGHT] * 3))
-        each = [builder.add(first, word(i)) for i in range(_GROUP)]
+        each = [builder.add(first, word(i)) for i in range(GROUP)]
         sides = [[code.address(array, code.load(code.address(array + 1, i), WORD), word(0)) for i in each] for array in (0, 2)]
-        halves = [slice(0, WIDTH), slice(WIDTH, _GROUP)]
+        halves = [slice(0, WIDTH), slice(WIDTH, GROUP)]
         sums = [cgutils.alloca_once_value(builder, ir.Constant(_EIGHT, [0.0] * WIDTH)) for _ in halves]
         with cgutils.for_range_slice(builder, word(0), builder.mul(dim, word(4)), word(4 * WIDTH)) as (offset, _):
             for half, place in zip(halves, sums, strict=True):
@@ -105,9 +104,9 @@ def dots(documents: Floats, rows: Indices, tokens: Floats, columns: Indices, n: 
     """Write the first n products of documents[rows[i]] with tokens[columns[i]], by fused multiply-adds in order.
 
     The vectors are contiguous, with a multiple of WIDTH dimensions. `rows`, `columns` and `out` have room for a multiple of
-    _GROUP numbers, and what stands there behind the first n are valid rows and columns.
+    GROUP numbers, and what stands there behind the first n are valid rows and columns.
     """
-    for first in range(0, n, _GROUP):
+    for first in range(0, n, GROUP):
         _group(documents, rows, tokens, columns, first, documents.shape[1], out)  # pyright: ignore[reportCallIssue]
 
 
@@ -117,7 +116,7 @@ def _take(
     start: int, maximum: Floats, position: Indices,
 ) -> None:  # fmt: skip
     """Compute n candidates, and keep the best, the first of equals."""
-    rows[n : n + _GROUP], columns[n : n + _GROUP] = start, 0
+    rows[n : n + GROUP], columns[n : n + GROUP] = start, 0
     dots(documents, rows, tokens, columns, n, products)
     for i in range(n):
         t, at = columns[i], rows[i] - start
@@ -126,25 +125,25 @@ def _take(
 
 
 @strictly_compiled
-def _reach(
-    block: Floats, best: Integers, begin: int, end: int, documents: Floats, tokens: Floats, levels: Doubles, inverse: Floats,
-    token_bounds: Doubles, bounds: Doubles, start: int, left: int, maximum: Floats, position: Indices, threshold: Floats,
-    reached: Indices, reaching: NDArray[np.uint64], rows: Indices, columns: Indices, products: Floats,
-) -> int:  # fmt: skip
-    """Bring the maxima of a strip of query tokens from the rows before `begin` to those before `end`.
+def least(tokens: Tokens, bounds: Doubles, left: int, wanted: Floats, threshold: Floats) -> None:
+    """Write the least that `multiply` says of similarities that come up to those `wanted`, for the strip of tokens that begins with `left`.
 
-    Returns:
-        The number of candidates computed.
+    A coarse similarity, without the token's level, is off by at most the sum of four products: of numbers of the row and the token
+    in `of_rows` and the tokens' constants, in units of the token's step, which it contains already, and in `bounds` and theirs.
     """
-    width = min(LANES, len(tokens) - left)
-    for t in range(width):
-        rows[t], columns[t] = best[t], left + t
-    _take(documents, rows, tokens, columns, width, products, start, maximum, position)
-    threshold[width:] = np.float32(np.inf)
-    for t in range(width):  # what is less, with all that it may be off by, is below the maximum
-        off = bounds[0] * token_bounds[0, left + t] + bounds[1] * token_bounds[1, left + t]
-        least = (maximum[left + t] - levels[left + t] - off) * inverse[left + t]
-        threshold[t] = np.float32(least - abs(least) * 2.0**-22)
+    threshold[:] = np.float32(np.inf)
+    for t in range(left, min(left + LANES, len(wanted))):
+        off = bounds[0] * tokens.bounds[0, t] + bounds[1] * tokens.bounds[1, t]
+        value = (wanted[t] - tokens.levels[t] - off) * tokens.constants[0, t]
+        threshold[t - left] = np.float32(value - abs(value) * 2.0**-22)
+
+
+@strictly_compiled
+def candidates(
+    block: Floats, begin: int, end: int, left: int, threshold: Floats, without: Integers,
+    reached: Indices, reaching: NDArray[np.uint64], rows: Indices, columns: Indices,
+) -> int:  # fmt: skip
+    """Write the rows and tokens that reach the threshold, but each token's row `without`, and return their number."""
     some, count = 0, 0
     for row in range(begin, end):
         found = _reaching(block, row - begin, threshold)  # pyright: ignore[reportCallIssue]
@@ -155,16 +154,36 @@ def _reach(
     for _ in range(count):  # without a jump that the processor would have to guess
         t = _lowest_bit(found)  # pyright: ignore[reportCallIssue]
         rows[n], columns[n] = reached[at], left + t
-        n += best[t] != reached[at]
+        n += without[t] != reached[at]
         found &= found - np.uint64(1)
         at += found == 0
         found = reaching[at] if found == 0 else found
-    _take(documents, rows, tokens, columns, n, products, start, maximum, position)
+    return n
+
+
+@strictly_compiled
+def _reach(
+    block: Floats, best: Integers, begin: int, end: int, documents: Floats, tokens: Tokens, bounds: Doubles, start: int, left: int, maximum: Floats, position: Indices, threshold: Floats,
+    reached: Indices, reaching: NDArray[np.uint64], rows: Indices, columns: Indices, products: Floats,
+) -> int:  # fmt: skip
+    """Bring the maxima of a strip of query tokens from the rows before `begin` to those before `end`.
+
+    Returns:
+        The number of candidates computed.
+    """
+    width = min(LANES, len(tokens.vectors) - left)
+    for t in range(width):
+        rows[t], columns[t] = best[t], left + t
+    _take(documents, rows, tokens.vectors, columns, width, products, start, maximum, position)
+    least(tokens, bounds, left, maximum, threshold)
+    n = candidates(block, begin, end, left, threshold, best, reached, reaching, rows, columns)
+    _take(documents, rows, tokens.vectors, columns, n, products, start, maximum, position)
     return width + n
 
 
 @strictly_compiled
-def _largest(row_bounds: Doubles, start: int, end: int, bounds: Doubles) -> None:
+def largest_bounds(row_bounds: Doubles, start: int, end: int, bounds: Doubles) -> None:
+    """Write the largest of the bounds of rows."""
     bounds[:] = 0
     for j in range(len(bounds)):
         for row in range(start, end):
@@ -173,25 +192,14 @@ def _largest(row_bounds: Doubles, start: int, end: int, bounds: Doubles) -> None
 
 @strictly_kept_on_disk
 def pool(
-    documents: Floats, centre: Floats, other: Floats, packed: Bytes, of_tokens: Floats, levels: Doubles, token_bounds: Doubles,
-    largest: float, tokens: Floats, first: int, starts: Indices, ends: Indices, offsets: Indices, most: int,
+    documents: Floats, tokens: Tokens, first: int, starts: Indices, ends: Indices, offsets: Indices, most: int,
     one: Floats, states: Floats, positions: Indices, scores: Floats,
 ) -> bool:  # fmt: skip
     """Find each document's maxima, and score it; stop after more than `most` candidates, or before what might overflow, and tell of it.
 
-    A coarse similarity, without the token's level, is off by at most the sum of four products: of numbers of the row and the token
-    in `of_rows` and `of_tokens`, in units of the token's step, and in `row_bounds` and `token_bounds`.
-
     Args:
         documents: (rows, dim).
-        centre: (dim,) about the mean of all documents' vectors, which `levels` were made for, and
-        other: (dim,) the tokens' centre.
-        packed: (strips, dim * LANES) the tokens' integers plus MIDDLE: DEEP dimensions of each token of the strip, and so on.
-        of_tokens: (3, strips * LANES) one over the tokens' steps, and two bounds.
-        levels: (tokens,) what coarse similarities lack.
-        token_bounds: (2, tokens).
-        largest: bounds what a row's norms are multiplied with.
-        tokens: (tokens, dim) the vectors themselves.
+        tokens: the query vectors.
         first: the number of the first document; the others follow it.
         starts: (documents,) the first row of each document.
         ends: (parts, documents) the row after the last of each part; the same where it is empty. Parts grow, and the last is the whole.
@@ -205,32 +213,26 @@ def pool(
     Returns:
         Whether all was written.
     """
-    integers, sums, of_rows = (
-        np.empty(documents.shape, np.int8),
-        np.empty(len(documents), np.int32),
-        np.empty((4, len(documents)), np.float32),
-    )
-    norms, row_bounds = np.empty((3, len(documents)), np.float64), np.empty((2, len(documents)), np.float64)
-    rounded(documents, centre, other, integers, sums, of_rows, norms)
-    if not (norms[0].max() + norms[1].max()) * largest < _LARGEST:
+    integers, sums = np.empty(documents.shape, np.int8), np.empty(len(documents), np.int32)
+    of_rows, row_bounds = np.empty((4, len(documents)), np.float32), np.empty((2, len(documents)), np.float64)
+    if not prepared(documents, tokens, integers, sums, of_rows, row_bounds):
         return False
-    bound(norms, documents.shape[1], of_rows, row_bounds)
-    block, threshold, best = np.empty((_LONG, LANES), np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.int32)
-    rows, columns, products = np.empty(_ROOM, np.int64), np.empty(_ROOM, np.int64), np.empty(_ROOM, np.float32)
-    reached, reaching = np.empty(_LONG + 1, np.int64), np.empty(_LONG + 1, np.uint64)
-    maximum, position, bounds = one[0, 0], np.empty(len(tokens), np.int64), np.empty(len(row_bounds), np.float64)
+    block, threshold, best = np.empty((LONG, LANES), np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.int32)
+    rows, columns, products = np.empty(ROOM, np.int64), np.empty(ROOM, np.int64), np.empty(ROOM, np.float32)
+    reached, reaching = np.empty(LONG + 1, np.int64), np.empty(LONG + 1, np.uint64)
+    maximum, position, bounds = one[0, 0], np.empty(len(tokens.vectors), np.int64), np.empty(len(row_bounds), np.float64)
     for i in range(len(starts)):
         start, document = starts[i], first + i
         maximum[:], position[:] = np.float32(-np.inf), -1
-        _largest(row_bounds, start, ends[-1, i], bounds)
+        largest_bounds(row_bounds, start, ends[-1, i], bounds)
         begin = start
         for part in range(len(ends)):
             while begin < ends[part, i]:
-                end = min(begin + _LONG, ends[part, i])
-                for strip in range(len(packed)):
-                    multiply(packed, strip, of_tokens, integers, sums, of_rows, begin, end, block, best)  # pyright: ignore[reportCallIssue]
+                end = min(begin + LONG, ends[part, i])
+                for strip in range(len(tokens.packed)):
+                    multiply(tokens.packed, strip, tokens.constants, integers, sums, of_rows, begin, end, block, best)  # pyright: ignore[reportCallIssue]
                     most -= _reach(
-                        block, best, begin, end, documents, tokens, levels, of_tokens[0], token_bounds, bounds, start, strip * LANES,
+                        block, best, begin, end, documents, tokens, bounds, start, strip * LANES,
                         maximum, position, threshold, reached, reaching, rows, columns, products,
                     )  # fmt: skip
                     if most < 0:

@@ -7,7 +7,6 @@ the rounding; nu.d stays in fp32, and the last term is the same for all of a que
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag import candidate_kernels as kernels
-from lidiag.coarse_kernels import DEEP, LANES, MIDDLE, UP, rounded
+from lidiag.coarse_kernels import DEEP, LANES, MIDDLE, UP, Tokens, rounded
 from lidiag.layout import Part
 
 _SAMPLE = 2**14  # vectors whose mean is taken: any centre will do
-_SHARE = 1 / 16  # of similarities that are candidates: with more of them the product in fp32 is faster
+SHARE = 1 / 16  # of similarities that are candidates: with more of them the product in fp32 is faster
 
 
 def centre(vectors: Tensor) -> Tensor:
@@ -29,38 +28,37 @@ def centre(vectors: Tensor) -> Tensor:
     return vectors[:: max(1, len(vectors) // _SAMPLE)].float().mean(0) if len(vectors) else torch.zeros(vectors.shape[1])
 
 
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """A block of query vectors, prepared as the kernel takes them."""
+def prepare(vectors: Tensor, mu: Tensor) -> Tokens:
+    """Prepare (tokens, dim) query vectors in fp32 for documents whose vectors lie around `mu` (dim,)."""
+    vectors = vectors.detach().contiguous()
+    nu, (tokens, dim) = centre(vectors), vectors.shape
+    integers, sums = np.empty((tokens, dim), np.int8), np.empty(tokens, np.int32)
+    scales, norms = np.empty((2, tokens), np.float32), np.empty((3, tokens))
+    rounded(vectors.numpy(), nu.numpy(), nu.numpy(), integers, sums, scales, norms)
+    whole, left, off = norms
+    both, long, inverse = whole + float(nu.double().norm()), left + off, 1 / scales[0].astype(np.float64)
+    constants = np.zeros((3, -(-tokens // LANES) * LANES), np.float32)
+    constants[:, :tokens] = np.stack([inverse, off * inverse * UP, long * inverse * UP])
+    rest = 1 + long + both
+    return Tokens(
+        mu=mu.numpy(),
+        nu=nu.numpy(),
+        packed=_packed(torch.from_numpy(integers)),
+        constants=constants,
+        levels=((vectors - nu).double() @ mu.double()).numpy(),
+        bounds=np.stack([both, rest]),
+        largest=float(rest.max() * max(1.0, inverse.max())),
+        vectors=vectors.numpy(),
+    )
 
-    vectors: Tensor  # (tokens, dim), fp32
-    centre: Tensor
-    packed: NDArray[np.int8]
-    constants: NDArray[np.float32]
-    levels: NDArray[np.float64]
-    bounds: NDArray[np.float64]
-    largest: float  # bounds what a row's norms are multiplied with
 
-    @classmethod
-    def of(cls, vectors: Tensor, mu: Tensor) -> Tokens:
-        """Prepare (tokens, dim) vectors in fp32 for documents with that centre."""
-        vectors = vectors.detach().contiguous()
-        nu, (tokens, dim) = centre(vectors), vectors.shape
-        integers, sums = np.empty((tokens, dim), np.int8), np.empty(tokens, np.int32)
-        scales, norms = np.empty((2, tokens), np.float32), np.empty((3, tokens))
-        rounded(vectors.numpy(), nu.numpy(), nu.numpy(), integers, sums, scales, norms)
-        strips = -(-tokens // LANES)
-        # torch's memory begins at a cache line, and so does every vector that the kernel reads.
-        room = torch.full((strips, LANES, dim // DEEP, DEEP), MIDDLE, dtype=torch.uint8)
-        room.view(-1, dim)[:tokens] = torch.from_numpy((integers.astype(np.int16) + MIDDLE).astype(np.uint8))
-        packed = room.transpose(1, 2).reshape(strips, dim * LANES).view(torch.int8).numpy()
-        whole, left, off = norms
-        both, long, inverse = whole + float(nu.double().norm()), left + off, 1 / scales[0].astype(np.float64)
-        constants = np.zeros((3, strips * LANES), np.float32)
-        constants[:, :tokens] = np.stack([inverse, off * inverse * UP, long * inverse * UP])
-        rest = 1 + long + both
-        levels = ((vectors - nu).double() @ mu.double()).numpy()
-        return cls(vectors, nu, packed, constants, levels, np.stack([both, rest]), float(rest.max() * max(1.0, inverse.max())))
+def _packed(integers: Tensor) -> NDArray[np.int8]:
+    tokens, dim = integers.shape
+    strips = -(-tokens // LANES)
+    # torch's memory begins at a cache line, and so does every vector that the kernel reads.
+    room = torch.full((strips, LANES, dim // DEEP, DEEP), MIDDLE, dtype=torch.uint8)
+    room.view(-1, dim)[:tokens] = (integers.short() + MIDDLE).byte()
+    return room.transpose(1, 2).reshape(strips, dim * LANES).view(torch.int8).numpy()
 
 
 class Candidates:
@@ -83,8 +81,7 @@ class Candidates:
             return False
         self._tried += 1
         done = kernels.pool(
-            vectors.numpy(), self.centre.numpy(), tokens.centre.numpy(), tokens.packed, tokens.constants, tokens.levels, tokens.bounds,
-            tokens.largest, tokens.vectors.numpy(), first, starts, ends, offsets, int(_SHARE * len(vectors) * len(tokens.vectors)),
+            vectors.numpy(), tokens, first, starts, ends, offsets, int(SHARE * len(vectors) * len(tokens.vectors)),
             one_document, whole.planes.numpy(), whole.positions.numpy(), scores.numpy(),
         )  # fmt: skip
         self._failed += not done

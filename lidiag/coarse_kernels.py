@@ -5,7 +5,7 @@ A row of a document is rounded to integers times a step, and so is a query token
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from llvmlite import ir
@@ -13,7 +13,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from lidiag.kernels import Doubles, Floats, loosely_kept_on_disk, strictly_kept_on_disk
+from lidiag.kernels import Doubles, Floats, loosely_kept_on_disk, strictly_compiled, strictly_kept_on_disk
 from lidiag.llvm import BYTE, FLOAT, INDEX, Code, word
 
 # ruff: noqa: PLR0913, PLR0917 - see kernels
@@ -23,12 +23,26 @@ ROWS = 4  # rows of a document multiplied at a time
 DEEP = 4  # dimensions that the instruction multiplies and adds up
 MIDDLE = 128  # added to the integers of a query token, which are without sign for the instruction
 UP = 1 + 2.0**-20  # a bound so much larger is one in fp32, too
+_LARGEST = 2.0**100  # products beyond might overflow on the way
 # What is smaller is no peak: one over its step might overflow.
 _SMALLEST = np.float32(2.0**-100)
 
-Bytes = NDArray[np.int8]
-Integers = NDArray[np.int32]
+Bytes: TypeAlias = NDArray[np.int8]
+Integers: TypeAlias = NDArray[np.int32]
 _FLOATS, _SUMS, _BYTES = ir.VectorType(FLOAT, 16), ir.VectorType(INDEX, 16), ir.VectorType(BYTE, 64)
+
+
+class Tokens(NamedTuple):
+    """A block of query vectors, prepared to be multiplied."""
+
+    mu: Floats  # (dim,) about the mean of the documents' vectors
+    nu: Floats  # (dim,) about the tokens' mean
+    packed: Bytes  # (strips, dim * LANES) the integers plus MIDDLE: DEEP dimensions of each token of a strip, and so on
+    constants: Floats  # (3, strips * LANES) one over the tokens' steps, and two bounds
+    levels: Doubles  # (tokens,) what coarse similarities lack
+    bounds: Doubles  # (2, tokens)
+    largest: float  # bounds what a row's norms are multiplied with
+    vectors: Floats  # (tokens, dim)
 
 
 @loosely_kept_on_disk
@@ -83,6 +97,24 @@ def bound(norms: Doubles, dim: int, of_rows: Floats, row_bounds: Doubles) -> Non
         row_bounds[0, row], row_bounds[1, row] = whole * sums, (1 + left + whole) * (dim * 2.0**-120)
 
 
+@strictly_compiled
+def prepared(vectors: Floats, tokens: Tokens, integers: Bytes, sums: Integers, of_rows: Floats, row_bounds: Doubles) -> bool:
+    """Write a block of documents' vectors as `multiply` takes them, and what bounds it; tell whether nothing might overflow.
+
+    Args:
+        vectors: (rows, dim), of some rows.
+        tokens: what they are to be multiplied with.
+        integers: (rows, dim) to be written.
+        sums: (rows,) to be written.
+        of_rows: (4, rows) to be written.
+        row_bounds: (2, rows) to be written.
+    """
+    norms = np.empty((3, len(vectors)), np.float64)
+    rounded(vectors, tokens.mu, tokens.nu, integers, sums, of_rows, norms)
+    bound(norms, vectors.shape[1], of_rows, row_bounds)
+    return (norms[0].max() + norms[1].max()) * tokens.largest < _LARGEST
+
+
 @intrinsic
 def multiply(
     _: Any, packed: Any, strip: Any, of_tokens: Any, integers: Any, sums: Any, of_rows: Any, begin: Any, end: Any, out: Any, best: Any
@@ -90,9 +122,9 @@ def multiply(
     """Write what similarities of the rows `begin` to `end`, which are not none, with the tokens of a strip may come to.
 
     Args:
-        packed: (strips, dim * LANES) the tokens' integers plus MIDDLE: DEEP dimensions of each token of a strip, and so on.
+        packed: that of the tokens.
         strip: its number.
-        of_tokens: (3, strips * LANES) one over the tokens' steps, and two bounds.
+        of_tokens: the tokens' constants.
         integers: (rows, dim) and
         sums: (rows,) as `rounded` writes them, of all rows.
         of_rows: (4, rows) the rows' steps and shifts, and two bounds.

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag import kernels
-from lidiag.candidates import Candidates, Tokens, centre, worthwhile
+from lidiag.candidates import Candidates, centre, prepare, worthwhile
+from lidiag.coarse_kernels import Tokens
 from lidiag.layout import Layout, Part
 from lidiag.multivector import MultiVectors, blocks
 from lidiag.pooling import MaxSim, Mean, Pooling, Softmax, TopK
@@ -73,7 +74,7 @@ class FusedPass:
         ]
         columns = _at_least(tokens)
         search = self._search(len(tokens))
-        prepared = Tokens.of(tokens, search.centre) if search else None
+        prepared = prepare(tokens, search.centre) if search else None
         waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
         for block in self._blocks:
             waiting.put(block)

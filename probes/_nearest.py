@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag.bench import Bench
+from lidiag.candidates import SHARE, centre, prepare, worthwhile
 from lidiag.errors import LidiagError
 from lidiag.multivector import MultiVectors
 from lidiag.resident import in_parts
@@ -20,10 +21,12 @@ from . import _nearest_kernels as kernels
 from ._threads import in_threads
 
 # On the processor a block of similarities stays in the cache; elsewhere it is large, as a call costs more than its work.
-_QUERY_TOKENS, _DOCUMENT_TOKENS, _BLOCKS_AT_A_TIME = 512, 256, 16
+_QUERY_TOKENS, _DOCUMENT_TOKENS, _BLOCKS_AT_A_TIME = 1024, 1024, 16
 _DOCUMENT_TOKENS_ELSEWHERE = 262_144
 _LEAST = 16  # a product of fewer rows or columns adds up in another order: the division into blocks would change bytes
-_ROOM = 4  # times the wanted number of candidates is kept before the least of them are dropped
+_COLUMNS = 256
+_MOST = 64  # times the wanted number may be computed one by one before a product of all takes less time, as nothing is known at first
+_ROOM = 2  # times the wanted number of candidates is kept before the least of them are dropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +64,11 @@ def first_look(bench: Bench, count: int) -> Iterator[Nearest]:
             f"{len(bench.documents.vectors):,} document vectors are more than the {kernels.POSITIONS:,} that can be told apart.",
             "Take fewer documents: --limit.",
         )
-    nearest = _nearest if torch.device(bench.device).type == "cpu" else _nearest_elsewhere
+    here = torch.device(bench.device).type == "cpu"
+    mu = centre(bench.documents.vectors) if here and worthwhile(bench.queries.dim) else None
 
     def look(block: range) -> list[Nearest]:
-        similarities, positions = nearest(bench, block, count)
+        similarities, positions = _nearest(bench, block, count, mu) if here else _nearest_elsewhere(bench, block, count)
         bounds = (bench.queries.offsets[block.start : block.stop + 1] - bench.queries.offsets[block.start]).tolist()
         return [Nearest.of(similarities[start:end], positions[start:end]) for start, end in pairwise(bounds)]
 
@@ -95,25 +99,34 @@ def _blocks(queries: MultiVectors) -> Iterator[range]:
         first = last
 
 
-def _nearest(bench: Bench, block: range, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return (tokens, count) similarities and positions of the nearest vectors of each token of a block of queries."""
+def _nearest(bench: Bench, block: range, count: int, mu: Tensor | None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return (tokens, count) similarities and positions of the nearest vectors of each token of a block of queries.
+
+    `mu` (dim,) is about the mean of the documents' vectors, where candidates are searched for.
+    """
     group = np.repeat(np.arange(len(block)), bench.queries.lengths[block.start : block.stop].numpy())
-    wanted, documents = len(group), bench.documents.vectors
-    start = int(bench.queries.offsets[block.start])
+    wanted, start = len(group), int(bench.queries.offsets[block.start])
     tokens = torch.zeros(max(wanted, _LEAST), bench.queries.dim)
     tokens[:wanted] = bench.queries.vectors[start : start + wanted]
     reach = [bench.documents.offsets.numpy()[bench.relevant[query][:, None] + [0, 1]] for query in block]
-    bounds = np.cumsum([0, *map(len, reach)])
-    keys, filled = np.empty((wanted, _ROOM * count), np.int64), np.zeros(wanted, np.int64)
-    best = np.full(wanted, -np.inf, np.float32)
-    columns = -(-max(_DOCUMENT_TOKENS, _LEAST) // kernels.LANES) * kernels.LANES
-    similarities = torch.empty(len(tokens), columns)
-    for first, mapped in in_parts(documents, _DOCUMENT_TOKENS):
+    out_of_reach = group, np.cumsum([0, *map(len, reach)]), np.concatenate(reach)
+    kept = np.full(wanted, -np.inf, np.float32), np.empty((wanted, _ROOM * count), np.int64), np.zeros(wanted, np.int64)
+    prepared = prepare(tokens[:wanted], mu) if mu is not None and wanted else None
+    columns = -(-max(_COLUMNS, _LEAST) // kernels.LANES) * kernels.LANES
+    similarities, left = torch.empty(len(tokens), columns), _MOST * count * wanted
+    for first, mapped in in_parts(bench.documents.vectors, _DOCUMENT_TOKENS):
         part = mapped.detach().float()
-        rows = torch.nn.functional.pad(part, (0, 0, 0, columns - len(part))) if len(part) < columns else part
-        torch.mm(tokens, rows.T, out=similarities)
-        similarities[:, len(part) :] = -torch.inf
-        kernels.keep(similarities[:wanted].numpy(), first, group, bounds, np.concatenate(reach), best, keys, filled, count)
+        if prepared and left > 0:
+            computed = kernels.search(part.numpy(), prepared, first, *out_of_reach, *kept, count)
+            left += int(SHARE * wanted * len(part)) - computed
+            if computed >= 0:
+                continue
+        for begin, some in enumerate(part.split(columns)):
+            rows = torch.nn.functional.pad(some, (0, 0, 0, columns - len(some))) if len(some) < columns else some
+            torch.mm(tokens, rows.T, out=similarities)
+            similarities[:, len(some) :] = -torch.inf
+            kernels.keep(similarities[:wanted].numpy(), first + begin * columns, *out_of_reach, *kept, count)
+    _, keys, filled = kept
     if wanted and filled.min() < count:
         raise LidiagError(
             f"A query token is near {filled.min()} document vectors, and {count} are asked for: its similarities are no numbers.",

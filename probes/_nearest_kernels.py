@@ -7,16 +7,16 @@ A similarity and its position are one whole number, the key: a float's bits, rea
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lidiag.kernels import strictly_kept_on_disk
+from lidiag.candidate_kernels import GROUP, LONG, ROOM, candidates, dots, largest_bounds
+from lidiag.candidate_kernels import least as least_of
+from lidiag.coarse_kernels import LANES as STRIP
+from lidiag.coarse_kernels import Tokens, multiply, prepared
+from lidiag.kernels import Floats, Indices, strictly_compiled, strictly_kept_on_disk
 
 LANES = 16  # similarities compared at once: a row has a multiple of it
 POSITIONS = 2**32  # so many positions have a key
 _MIRROR, _LOW = np.int32(0x7FFFFFFF), np.int64(POSITIONS - 1)
-
-Floats = NDArray[np.float32]
-Indices = NDArray[np.int64]
 
 
 @strictly_kept_on_disk
@@ -38,8 +38,7 @@ def keep(  # noqa: PLR0913, PLR0917
     when its room is full, the least are dropped, and `best` becomes what later similarities have to be above.
     """
     for t in range(len(similarities)):
-        row, bits, room = similarities[t], similarities[t].view(np.int32), keys[t]
-        least, low, high = best[t], np.int64(bounds[group[t]]), np.int64(bounds[group[t] + 1])
+        row, bits, least = similarities[t], similarities[t].view(np.int32), best[t]
         for left in range(0, len(row), LANES):
             above = 0
             for c in range(left, left + LANES):
@@ -47,16 +46,67 @@ def keep(  # noqa: PLR0913, PLR0917
             if above == 0:
                 continue
             for c in range(left, left + LANES):
-                if not row[c] > least or _within(first + c, ranges, low, high):
-                    continue
-                value = bits[c] if row[c] != 0 else np.int32(0)  # 0 and -0 are equal
-                room[filled[t]] = (np.int64(value if value >= 0 else value ^ _MIRROR) << 32) + (_LOW - (first + c))
-                filled[t] += 1
-                if filled[t] == len(room):
-                    room[:count] = np.partition(room, len(room) - count)[len(room) - count :]
-                    filled[t] = count
-                    least = _value(room[:count].min())
+                if row[c] > least:
+                    least = _offer(row[c], bits[c], first + c, t, group, bounds, ranges, least, keys, filled, count)
         best[t] = least
+
+
+@strictly_kept_on_disk
+def search(  # noqa: PLR0913, PLR0917
+    documents: Floats, tokens: Tokens, first: int, group: Indices, bounds: Indices, ranges: Indices,
+    best: Floats, keys: Indices, filled: Indices, count: int,
+) -> int:  # fmt: skip
+    """Do as `keep` does with the similarities of (rows, dim) documents, and compute but those that may be above `best`.
+
+    Arguments are those of `keep`.
+
+    Returns:
+        The number of similarities computed; -1 where nothing was done, as something might overflow.
+    """
+    integers, sums = np.empty(documents.shape, np.int8), np.empty(len(documents), np.int32)
+    of_rows, row_bounds = np.empty((4, len(documents)), np.float32), np.empty((2, len(documents)), np.float64)
+    if not prepared(documents, tokens, integers, sums, of_rows, row_bounds):
+        return -1
+    block, threshold = np.empty((LONG, STRIP), np.float32), np.empty(STRIP, np.float32)
+    unused, nothing = np.empty(STRIP, np.int32), np.full(STRIP, -1, np.int32)
+    rows, columns, products = np.empty(ROOM, np.int64), np.empty(ROOM, np.int64), np.empty(ROOM, np.float32)
+    reached, reaching, off = np.empty(LONG + 1, np.int64), np.empty(LONG + 1, np.uint64), np.empty(len(row_bounds), np.float64)
+    bits, computed = products.view(np.int32), 0
+    for begin in range(0, len(documents), LONG):
+        end = min(begin + LONG, len(documents))
+        largest_bounds(row_bounds, begin, end, off)
+        for strip in range(len(tokens.packed)):
+            left = strip * STRIP
+            multiply(tokens.packed, strip, tokens.constants, integers, sums, of_rows, begin, end, block, unused)  # pyright: ignore[reportCallIssue]
+            least_of(tokens, off, left, best, threshold)
+            n = candidates(block, begin, end, left, threshold, nothing, reached, reaching, rows, columns)
+            rows[n : n + GROUP], columns[n : n + GROUP] = 0, 0
+            dots(documents, rows, tokens.vectors, columns, n, products)
+            computed += n
+            for i in range(n):
+                t = columns[i]
+                if products[i] > best[t]:
+                    best[t] = _offer(products[i], bits[i], first + rows[i], t, group, bounds, ranges, best[t], keys, filled, count)
+    return computed
+
+
+@strictly_compiled
+def _offer(  # noqa: PLR0913, PLR0917
+    similarity: np.float32, bits: np.int32, position: int, t: int, group: Indices, bounds: Indices, ranges: Indices, least: np.float32,
+    keys: Indices, filled: Indices, count: int,
+) -> np.float32:  # fmt: skip
+    """Keep one similarity above `least`, and return what later ones have to be above."""
+    if _within(position, ranges, np.int64(bounds[group[t]]), np.int64(bounds[group[t] + 1])):
+        return least
+    room = keys[t]
+    value = bits if similarity != 0 else np.int32(0)  # 0 and -0 are equal
+    room[filled[t]] = (np.int64(value if value >= 0 else value ^ _MIRROR) << 32) + (_LOW - position)
+    filled[t] += 1
+    if filled[t] < len(room):
+        return least
+    room[:count] = np.partition(room, len(room) - count)[len(room) - count :]
+    filled[t] = count
+    return _value(room[:count].min())
 
 
 @strictly_kept_on_disk

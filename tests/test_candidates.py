@@ -86,7 +86,7 @@ def test_scores_and_positions_have_the_bits_of_fp32(limit, kind, query_kind, len
     rng = np.random.default_rng(seed)
     documents, queries = planted(kind, lengths, dim, rng), planted(query_kind, query_lengths, dim, rng)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "_SHARE", limit)
+        patch.setattr(candidates, "SHARE", limit)
         one, other, pooled = both(patch, queries, documents)
     assert_same_bits(one, other)
     large = {"norms", "huge"} & {kind, query_kind}
@@ -97,11 +97,11 @@ def test_scores_and_positions_have_the_bits_of_fp32(limit, kind, query_kind, len
 def coarse(documents: torch.Tensor, queries: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(rows, tokens): what the integers say of similarities, and how far off it may be; by the definitions in float64."""
     mu = candidates.centre(documents)
-    tokens = candidates.Tokens.of(queries, mu)
+    tokens = candidates.prepare(queries, mu)
     (rows, dim), strips = documents.shape, len(tokens.packed)
     integers, sums, of_rows = np.empty((rows, dim), np.int8), np.empty(rows, np.int32), np.empty((4, rows), np.float32)
     norms, row_bounds = np.empty((3, rows)), np.empty((2, rows))
-    coarse_kernels.rounded(documents.numpy(), mu.numpy(), tokens.centre.numpy(), integers, sums, of_rows, norms)
+    coarse_kernels.rounded(documents.numpy(), mu.numpy(), tokens.nu, integers, sums, of_rows, norms)
     coarse_kernels.bound(norms, dim, of_rows, row_bounds)
     packed = (
         tokens.packed.view(np.uint8)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lidiag.candidates import centre, worthwhile
 from lidiag.errors import LidiagError
 from lidiag.multivector import MultiVectors
 from lidiag.probes import _nearest, _nearest_kernels
@@ -13,10 +16,10 @@ from lidiag.probes._nearest import Nearest, first_look
 from tests.probes.toy import toy_bench
 
 
-def random_bench(seed=0, queries=4, documents=30, values=None):
+def random_bench(seed=0, queries=4, documents=30, values=None, dim=3):
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randint(1, 9, (queries + documents,), generator=generator).tolist()
-    vectors = [torch.randn(size, 3, generator=generator) for size in sizes]
+    vectors = [torch.randn(size, dim, generator=generator) for size in sizes]
     if values:  # few values: equal similarities abound
         vectors = [torch.tensor(values)[torch.randint(len(values), v.shape, generator=generator)] for v in vectors]
     relevance = {q: {d: 1 for d in range(documents) if d % queries == q % 3} for q in range(queries)}
@@ -25,11 +28,16 @@ def random_bench(seed=0, queries=4, documents=30, values=None):
 
 @pytest.mark.parametrize("values", [None, (-1.0, 0.0, 1.0)])
 @pytest.mark.parametrize("columns", [16, 48])
-def test_the_first_look_is_exact_and_leaves_relevant_documents_out(monkeypatch, columns, values):
-    monkeypatch.setattr(_nearest, "_DOCUMENT_TOKENS", columns)  # many parts, which cut documents in two
+@pytest.mark.parametrize(
+    ("dim", "most"), [(3, 64), (8, 64), (8, 1), (8, 0)]
+)  # of 8 dimensions candidates are searched for, until they are too many
+def test_the_first_look_is_exact_and_leaves_relevant_documents_out(monkeypatch, columns, values, dim, most):
+    monkeypatch.setattr(_nearest, "_DOCUMENT_TOKENS", 64)  # many parts, which cut documents in two
+    monkeypatch.setattr(_nearest, "_COLUMNS", columns)
+    monkeypatch.setattr(_nearest, "_MOST", most)
     monkeypatch.setattr(_nearest, "_QUERY_TOKENS", 10)
     monkeypatch.setattr(_nearest, "_ROOM", 2)
-    bench = random_bench(2, values=values)
+    bench = random_bench(2, values=values, dim=dim)
     owner = np.repeat(np.arange(len(bench.documents)), bench.lengths)
     looks = list(first_look(bench, 12))
     assert len(looks) == len(bench.queries)
@@ -53,9 +61,23 @@ def test_every_way_to_look_finds_the_same(monkeypatch, columns):
     monkeypatch.setattr(_nearest, "_DOCUMENT_TOKENS_ELSEWHERE", columns)  # small parts lie before, in and behind relevant documents
     bench = random_bench(5)
     for block in (range(4), range(1, 3)):
-        here, elsewhere = (way(bench, block, 9) for way in (_nearest._nearest, _nearest._nearest_elsewhere))
+        here, elsewhere = _nearest._nearest(bench, block, 9, None), _nearest._nearest_elsewhere(bench, block, 9)
         assert here[1].tolist() == elsewhere[1].tolist()
         np.testing.assert_allclose(here[0], elsewhere[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["plain", "close", "identical", "large"])
+def test_a_search_for_candidates_finds_the_same_to_the_bit(kind):
+    if not worthwhile(64):
+        pytest.skip("this processor has no AVX-512 VNNI, or its BLAS adds up in another order")
+    bench = random_bench(7, queries=20, documents=900, dim=64)
+    rows = torch.nn.functional.normalize(bench.documents.vectors, dim=1)
+    scale, shift = {"plain": (1, 0), "close": (1e-3, 1), "identical": (0, 1), "large": (1e35, 0)}[kind]
+    bench = dataclasses.replace(bench, documents=MultiVectors(rows * scale + shift, bench.documents.offsets))
+    plain = _nearest._nearest(bench, range(20), 30, None)
+    found = _nearest._nearest(bench, range(20), 30, centre(bench.documents.vectors))
+    assert np.array_equal(found[0].view(np.int32), plain[0].view(np.int32))
+    assert found[1].tolist() == plain[1].tolist()
 
 
 def test_few_tokens_have_as_many_neighbours_elsewhere():
