@@ -28,8 +28,15 @@ _LEAST = 16
 # places in the cache.
 _LINE = 16
 
+# A block is as large as it need be for the calls of Python's that it takes to cost little beside it: it has up to so many similarities,
+# and so many rows, as long as every thread has so many blocks.
+_SIMILARITIES, _ROWS, _SHARES = 2**19, 2**13, 8
+
 # Fewer similarities are computed sooner than a way is chosen.
 MANY = 2**24
+
+# The best vector of a document is computed twice: of a document with fewer numbers than this the whole product takes less time.
+LONG = 2**12
 
 
 class FusedPass:
@@ -42,14 +49,17 @@ class FusedPass:
     def __init__(
         self, documents: MultiVectors, poolings: Sequence[Pooling], prefixes: Sequence[int], *, keep: bool, document_tokens: int
     ) -> None:
-        """`keep` keeps the states of whole documents; a block has at most `document_tokens` rows, or those of one longer document."""
+        """`keep` keeps the states of whole documents.
+
+        A block has `document_tokens` rows, or more where the tokens are few, or those of one longer document.
+        """
         self._documents = documents
         self._poolings = poolings
         self._prefixes = (*sorted(prefixes), None)  # as the kernel takes them, the whole document last
         self._keep = keep
         self._layout = Layout.of(poolings)
         self._bounds: NDArray[np.int64] = documents.offsets.numpy()
-        self._blocks = blocks(documents.lengths, document_tokens)
+        self._document_tokens = document_tokens
         self._trail = Trail(documents.vectors)
         self._candidates: Candidates | None = None
 
@@ -75,13 +85,17 @@ class FusedPass:
         columns = _at_least(tokens)
         search = self._search(len(tokens))
         prepared = prepare(tokens, search.centre) if search else None
-        waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
-        for block in self._blocks:
-            waiting.put(block)
         threads = torch.get_num_threads()
+        divided = self._blocks(len(tokens), threads)
+        widest = max((int(self._bounds[last] - self._bounds[first]) for first, last in divided), default=0)
+        waiting: SimpleQueue[tuple[int, int]] = SimpleQueue()
+        for block in divided:
+            waiting.put(block)
         workers = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            for work in [workers.submit(self._work, waiting, columns, prepared, offsets.numpy(), parts, scores) for _ in range(threads)]:
+            for work in [
+                workers.submit(self._work, waiting, widest, columns, prepared, offsets.numpy(), parts, scores) for _ in range(threads)
+            ]:
                 work.result()
         finally:
             while not waiting.empty():  # after an error or an interrupt, nobody shall go on
@@ -91,10 +105,17 @@ class FusedPass:
             torch.set_num_threads(threads)
         return {part.prefix: part.read(self._poolings, self._documents.lengths) for part in parts}
 
+    def _blocks(self, tokens: int, threads: int) -> list[tuple[int, int]]:
+        """Divide the documents: a call of Python's for each block would cost more than the block, were both of its sides narrow."""
+        fair = len(self._documents.vectors) // (_SHARES * threads)
+        return blocks(self._documents.lengths, max(self._document_tokens, min(_SIMILARITIES // max(tokens, 1), fair, _ROWS)))
+
     def _search(self, tokens: int) -> Candidates | None:
-        """Return what searches for candidates, where MaxSim alone is wanted, and much of it."""
-        vectors, (layout, dim) = self._documents.vectors, (self._layout, self._documents.dim)
-        if layout.rows > 1 or tokens * len(vectors) < max(1, MANY) or not worthwhile(dim):
+        """Return what searches for candidates, where MaxSim alone is wanted, much of it, and of documents that are not short."""
+        vectors, dim = self._documents.vectors, self._documents.dim
+        if self._layout.rows > 1 or tokens * len(vectors) < max(1, MANY) or not worthwhile(dim):
+            return None
+        if len(vectors) * dim < LONG * len(self._documents):
             return None
         self._candidates = self._candidates or Candidates(centre(vectors))
         return self._candidates
@@ -103,6 +124,7 @@ class FusedPass:
     def _work(  # noqa: PLR0913, PLR0917 - what the kernel takes
         self,
         waiting: SimpleQueue[tuple[int, int]],
+        widest: int,
         tokens: Tensor,
         prepared: Tokens | None,
         offsets: NDArray[np.int64],
@@ -110,8 +132,7 @@ class FusedPass:
         scores: Tensor,
     ) -> None:
         bounds, layout = self._bounds, self._layout
-        widest = max((bounds[last] - bounds[first] for first, last in self._blocks), default=0)
-        similarities = torch.empty(max(int(widest), _LEAST), (len(tokens) // _LINE + 2) * _LINE)
+        similarities = torch.empty(max(widest, _LEAST), (len(tokens) // _LINE + 2) * _LINE)
         one_document = np.empty((layout.planes, 1, int(offsets[-1])), np.float32)
         ks, temperatures = np.array(layout.ks, np.int64), np.array(layout.temperatures, np.float64)
         while True:

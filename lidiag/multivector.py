@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -144,14 +145,14 @@ class MultiVectors:
 
 def blocks(lengths: Tensor, limit: int) -> list[tuple[int, int]]:
     """Divide consecutive items into ranges (first, last) with at most `limit` tokens, or of one item with more."""
+    ends = lengths.cumsum(0).numpy()
     ranges: list[tuple[int, int]] = []
-    first, tokens = 0, 0
-    for i, length in enumerate(lengths.tolist()):
-        if i > first and tokens + length > limit:
-            ranges.append((first, i))
-            first, tokens = i, 0
-        tokens += length
-    return [*ranges, (first, len(lengths))] if len(lengths) else []
+    first, before = 0, 0
+    while first < len(ends):
+        last = max(first + 1, int(np.searchsorted(ends, before + limit, side="right")))
+        ranges.append((first, last))
+        first, before = last, int(ends[last - 1])
+    return ranges
 
 
 def _offsets(lengths: Tensor) -> Tensor:
