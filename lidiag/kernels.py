@@ -151,7 +151,7 @@ def _top(block: Floats, start: int, begin: int, end: int, left: int, right: int,
                 for t in range(width):
                     passing[t] = row[t]
             else:
-                passing[:] = _NOTHING
+                passing[:width] = _NOTHING
         for place in range(k):
             kept = states[1 + place, slot, left:right]
             for t in range(width):
@@ -179,9 +179,9 @@ def _softmax(
     # scale = log2(e) / temperature; `some` holds the fp32 sums of a few rows and `total` the float64 sums, both (2, strip).
     width = right - left
     some_mass, some_weighted, total_mass, total_weighted = some[0], some[1], total[0], total[1]
-    total[:] = 0
+    total[:, :width] = 0
     for first in range(start, end, ROWS):
-        some[:] = 0
+        some[:, :width] = 0
         for row in range(first, min(first + ROWS, end)):
             a = block[row, left:right]
             for t in range(width):
@@ -199,9 +199,9 @@ def _softmax(
 @_compiled
 def _sum(block: Floats, start: int, end: int, left: int, right: int, out: Floats, some: Floats, total: Doubles) -> None:
     width = right - left
-    total[0] = 0
+    total[0, :width] = 0
     for first in range(start, end, ROWS):
-        some[0] = 0
+        some[0, :width] = 0
         for row in range(first, min(first + ROWS, end)):
             a = block[row, left:right]
             for t in range(width):
@@ -271,11 +271,13 @@ def _reach(
     mean: bool,
     states: Floats,
     positions: Indices,
+    position: NDArray[np.int32],
+    rest: Floats,
+    some: Floats,
+    total: Doubles,
 ) -> None:
     """Bring the state of a document's rows start..begin, where there are any, to start..end; positions only from the start."""
     k = ks[-1] if len(ks) else 0
-    position, rest = np.empty(STRIP, np.int32), np.empty((4, STRIP), np.float32)
-    some, total = np.empty((2, STRIP), np.float32), np.empty((2, STRIP), np.float64)
     for left in range(0, tokens, STRIP):
         right = min(left + STRIP, tokens)
         maximum = states[0, 0, left:right]
@@ -326,6 +328,8 @@ def pool(
     """
     tokens, parts = offsets[-1], len(ends)
     values = np.empty(tokens, np.float32)
+    position, rest = np.empty(STRIP, np.int32), np.empty((4, STRIP), np.float32)
+    some, total = np.empty((2, STRIP), np.float32), np.empty((2, STRIP), np.float64)
     for i in range(len(starts)):
         start, begin, document = starts[i], starts[i], first + i
         for part in range(parts):
@@ -335,7 +339,7 @@ def pool(
             if start < begin == end:  # no more rows than the part before, so the same scores
                 scores[part, :, :, document] = scores[part - 1, :, :, document]
             else:
-                _reach(block, start, begin, end, tokens, ks, temperatures, mean, one, where)
+                _reach(block, start, begin, end, tokens, ks, temperatures, mean, one, where, position, rest, some, total)
                 _score(one, 0, end - start, document, offsets, ks, temperatures, mean, scores[part], values)
             begin = end
         if states.shape[1]:

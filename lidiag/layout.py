@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,7 +96,8 @@ class Part:
             prefix,
             keep,
             torch.empty(layout.rows, queries, documents) if scores is None else scores,
-            torch.empty(layout.planes, documents if keep else 0, tokens),
+            # NumPy asks the kernel for large pages: a table of states has many to be faulted in, and to be found again.
+            torch.from_numpy(np.empty((layout.planes, documents if keep else 0, tokens), np.float32)),
             torch.empty((documents, tokens) if keep and layout.argmax else (0, 0), dtype=torch.int64),
         )
 
