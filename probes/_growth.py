@@ -51,7 +51,7 @@ class Filler:
         families = max(most, _FAMILIES)
         made = GaussianRows.drawn(bench.lengths[hosts], bench.documents.dim, families, bench.torch_rng("gaussian fillers"))
         drawn = np.argsort(rng.random((len(hosts), families), dtype=np.float32)[order], axis=1)
-        return cls(hosts, (made.of_length(bench.lengths[hosts])[:, None] + drawn).astype(np.int32), made)
+        return cls(hosts, _side_by_side(made.of_length(bench.lengths[hosts])[:, None] + drawn), made)
 
     def chosen(self, relevant: Positions, most: int, rng: np.random.Generator) -> Candidates:
         """Return (hosts, most) fillers, those that are relevant to the query last; a filler must not bring the answer along.
@@ -60,8 +60,8 @@ class Filler:
         spread of the queries would not show it.
         """
         # As many again, to take their places where some are relevant to the query.
-        candidates = self.candidates[:, rng.permutation(self.candidates.shape[1])[: 2 * most]]
-        chosen = np.ascontiguousarray(candidates[:, :most])
+        candidates = self.candidates.T[rng.permutation(self.candidates.shape[1])[: 2 * most]].T
+        chosen = candidates[:, :most]
         if self.made is None:
             answer = self._among(relevant)
             for host in np.flatnonzero(answer[chosen].any(1)).tolist():
@@ -89,4 +89,9 @@ def _draw(order: Positions, count: int, rng: np.random.Generator) -> Candidates:
     keys = rng.random((len(order), window), dtype=np.float32)[order]
     keys[place, place - first] = np.inf
     drawn = np.argsort(keys, axis=1)[:, : min(count, window - 1)]
-    return (first[:, None] + drawn).astype(np.int32)
+    return _side_by_side(first[:, None] + drawn)
+
+
+def _side_by_side(candidates: Positions) -> Candidates:
+    """Return (documents, number) candidates with those of one number beside each other: they are drawn, and taken, by their numbers."""
+    return np.ascontiguousarray(candidates.T, dtype=np.int32).T

@@ -171,7 +171,7 @@ class Sweep:
         nearest = self._nearest[query]
         if kind == "targeted":
             return nearest.turns
-        tokens = int(self._bench.queries.lengths[query])
+        tokens = len(self._bench.queries[query])
         self.covered[query] = [len(np.unique(nearest.pooled_tokens[:k])) / tokens for k in self._k]
         return nearest.pooled
 

@@ -108,11 +108,11 @@ def _falling(bench: Bench, tokens: Tensor, pool: Pool, deepest: int) -> Tensor:
 def _means(items: MultiVectors) -> Tensor:
     """Return the mean vector of each item at length 1, (items, dim); zeros of an empty one."""
     means, trail = torch.zeros(len(items), items.dim), Trail(items.vectors)
-    bounds = items.offsets.tolist()
-    for first, last in blocks(items.lengths, _ROWS):
+    bounds, lengths = items.offsets.tolist(), items.lengths
+    for first, last in blocks(lengths, _ROWS):
         trail.reach(bounds[first])
         rows = items.vectors[bounds[first] : bounds[last]].float()
-        means[first:last] = torch.segment_reduce(rows, "sum", lengths=items.lengths[first:last], axis=0)
+        means[first:last] = torch.segment_reduce(rows, "sum", lengths=lengths[first:last], axis=0)
     trail.end()
     return torch.nn.functional.normalize(means, dim=1)
 

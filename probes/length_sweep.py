@@ -185,7 +185,9 @@ class _Sweep:
 
 def _variants(scores: torch.Tensor, relevant: NDArray[np.int64]) -> torch.Tensor:
     """Return (growth, GROWN, documents) scores of the (growth, documents) ones, the first of which are those before."""
-    out = torch.stack([scores, scores, scores[:1].expand_as(scores)], 1)
+    # NumPy asks for large pages: this is made anew for every curve.
+    out = torch.from_numpy(np.empty((len(scores), len(GROWN), scores.shape[1]), np.float32))
+    out[:, 0], out[:, 1], out[:, 2] = scores, scores, scores[0]
     out[:, 1, relevant] = scores[0, relevant]
     out[:, 2, relevant] = scores[:, relevant]
     return out
