@@ -35,8 +35,9 @@ _SIMILARITIES, _ROWS, _SHARES = 2**19, 2**13, 8
 # Fewer similarities are computed sooner than a way is chosen.
 MANY = 2**24
 
-# The best vector of a document is computed twice: of a document with fewer numbers than this the whole product takes less time.
-LONG = 2**12
+# For the whole product takes less time than a search for candidates where a document has fewer numbers than this, as its best vector is
+# computed twice, or where there are fewer tokens, as every vector is rounded first.
+LONG, WIDE = 2**12, 192
 
 
 class FusedPass:
@@ -115,7 +116,7 @@ class FusedPass:
         vectors, dim = self._documents.vectors, self._documents.dim
         if self._layout.rows > 1 or tokens * len(vectors) < max(1, MANY) or not worthwhile(dim):
             return None
-        if len(vectors) * dim < LONG * len(self._documents):
+        if tokens < WIDE or len(vectors) * dim < LONG * len(self._documents):
             return None
         self._candidates = self._candidates or Candidates(centre(vectors))
         return self._candidates

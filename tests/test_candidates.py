@@ -28,6 +28,7 @@ def both(monkeypatch, queries, documents, prefixes=(3,)):
         patch.setattr(candidates.Candidates, "pool", lambda *a, **k: pooled.append(pool(*a, **k)) or pooled[-1])
         patch.setattr(fused, "worthwhile", lambda dim: dim % 8 == 0 and here(dim))
         patch.setattr(fused, "LONG", 0)
+        patch.setattr(fused, "WIDE", 0)
         for many in (0, 2**62):
             patch.setattr(fused, "MANY", many)
             needs = Needs((MaxSim(argmax=True),), tokens=True, prefixes=prefixes)
