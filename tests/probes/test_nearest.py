@@ -81,6 +81,33 @@ def test_a_search_for_candidates_finds_the_same_to_the_bit(kind):
     assert found[1].tolist() == plain[1].tolist()
 
 
+@pytest.mark.parametrize(
+    ("computed", "calls"),
+    [
+        (0, "ssss"),  # nothing is above what is known: done all the same
+        (64, "ssss"),  # as many as a part of 64 vectors adds for 16 tokens, 64 * 16 / 16
+        (128, "sskk"),  # 2 * 3 * 16 = 96 at first, of which each part takes 64 more than it adds
+        (160, "skkk"),  # and here 96: nothing is left, and nothing is not enough
+        (-1, "sksksksk"),  # what might overflow is left to the product, part by part
+    ],
+)
+def test_a_search_goes_on_as_long_as_it_computes_few(monkeypatch, computed, calls):
+    documents, seen = torch.eye(8).repeat(32, 1), []
+    bench = toy_bench([torch.eye(8).repeat(2, 1)], [documents[:4], documents[4:]], {0: {0: 1}})
+    monkeypatch.setattr(_nearest, "_DOCUMENT_TOKENS", 64)
+    monkeypatch.setattr(_nearest, "_COLUMNS", 64)
+    monkeypatch.setattr(_nearest, "_MOST", 2)
+    monkeypatch.setattr(_nearest_kernels, "search", lambda *_: seen.append("s") or computed)
+    keep = _nearest_kernels.keep
+    monkeypatch.setattr(_nearest_kernels, "keep", lambda *a: seen.append("k") or keep(*a))
+    if "k" in calls:
+        _nearest._nearest(bench, range(1), 3, torch.zeros(8))
+    else:
+        with pytest.raises(LidiagError, match="near 0"):  # the stub keeps nothing
+            _nearest._nearest(bench, range(1), 3, torch.zeros(8))
+    assert "".join(seen) == calls
+
+
 def test_few_tokens_have_as_many_neighbours_elsewhere():
     bench = toy_bench([torch.tensor([[1.0, 0.0]])], [torch.tensor([[0.1 * d, 0.0]]) for d in range(6)], {0: {5: 1}})
     values, positions = _nearest._nearest_elsewhere(bench, range(1), 4)
