@@ -71,6 +71,12 @@ def test_twice_as_many_of_the_collection_are_drawn_as_are_taken(kind, most, draw
     assert Filler.of(kind, bench, most).candidates.shape == (120, drawn)
 
 
+def test_fillers_are_as_often_shorter_as_longer():
+    bench = toy_bench([torch.ones(1, 2)], [torch.ones(1 + i, 2) for i in range(120)], {0: {0: 1}})
+    off = Filler.of("documents", bench, 16).candidates - np.arange(120)[:, None]
+    assert (off[16:104].min(), off[16:104].max()) == (-16, 16)  # all around it but itself
+
+
 def test_a_document_grows_by_no_more_others_than_there_are():
     bench = toy_bench([torch.ones(1, 2)], [torch.empty(0, 2), *[torch.ones(1, 2)] * 4], {0: {1: 1}})
     assert Filler.of("documents", bench, 3).candidates.shape == (4, 3)
@@ -401,6 +407,8 @@ def test_two_queries_and_one_doubling_are_enough():
         ({"growth": [1]}, "grows nothing"),
         ({"growth": [0, 2]}, "grows nothing"),
         ({"growth": []}, "grows nothing"),
+        ({"poolings": []}, "grows nothing"),
+        ({"fillers": []}, "grows nothing"),
         ({"texts": -1}, "-1 texts"),
         ({"fillers": ["water"]}, "water"),
         ({"text_queries": 1}, "1 queries"),
