@@ -18,7 +18,7 @@ from lidiag.measurement import Skip
 from lidiag.pooling import Hybrid, Single
 from lidiag.probe import Measuring, Probe
 from lidiag.report import Result
-from lidiag.similarity import Block, Needs, similarity_pass
+from lidiag.similarity import Block, Needs, Tiling, similarity_pass
 from lidiag.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -132,6 +132,9 @@ def measure(  # noqa: PLR0913 - what a run knows and its probes do not
         ended(outcome)
 
     runners = [_Runner(probe, bench, told) for probe in probes]
+    tiling = bench.tiling or Tiling.on(bench.device)
+    # Every block is forgotten before the next is made; half of the room that this saves is left to what probes make of it.
+    roomy = dataclasses.replace(tiling, floats=3 * tiling.floats // 2)
     _start(runners, watch, fault, deadline)
     while waiting := [runner for runner in runners if runner.outcome is None]:
         if time.monotonic() > deadline:
@@ -142,11 +145,12 @@ def measure(  # noqa: PLR0913 - what a run knows and its probes do not
         names = ", ".join(runner.probe.name for runner in waiting)
         with watch.stage(f"Pass for {names}", len(bench.queries.vectors)) as advance:
             for block in similarity_pass(
-                bench.queries, bench.documents, needs, device=bench.device, tiling=bench.tiling, advance=advance
+                bench.queries, bench.documents, needs, device=bench.device, tiling=roomy, advance=advance
             ):  # fmt: skip
                 for runner in waiting:
                     if runner.outcome is None:
                         runner.send(block)
+                block.forget()
         for runner in waiting:
             if runner.outcome is None:
                 runner.send(None)

@@ -46,6 +46,7 @@ class Needs:
 class Tiling:
     """The size of a block: query tokens x document tokens, and the floats that its scores and states may take together.
 
+    Who goes over blocks in a loop holds one while the next is made, unless he lets it forget: there is room for two.
     A block holds whole queries and whole documents: it exceeds the bounds by less than one query, or is one long document.
     """
 
@@ -67,8 +68,8 @@ class Pooled:
     """
 
     offsets: Tensor
-    totals: Mapping[Scoring, Tensor]
-    states: Mapping[Pooling, Any]
+    totals: dict[Scoring, Tensor]
+    states: dict[Pooling, Any]
 
     def scores(self, scoring: Scoring) -> Tensor:
         """Return (queries, documents) scores in fp32, summed over the query's tokens; -inf for an empty document."""
@@ -86,6 +87,12 @@ class Block:
     def scores(self, scoring: Scoring) -> Tensor:
         """Return (queries, documents) scores of whole documents."""
         return self.whole.scores(scoring)
+
+    def forget(self) -> None:
+        """Let scores and states go, whoever still holds the block: there may be no room for them beside the next one's."""
+        for part in (self.whole, *self.prefixes.values()):
+            part.totals.clear()
+            part.states.clear()
 
     def state(self, pooling: Pooling) -> Any:
         """Return the (query_tokens, documents) state of whole documents."""

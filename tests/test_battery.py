@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +12,7 @@ from lidiag.battery import measure
 from lidiag.errors import LidiagError
 from lidiag.measurement import Skip
 from lidiag.pooling import MaxSim, Mean, Single
-from lidiag.similarity import Needs
+from lidiag.similarity import Needs, Tiling, similarity_pass
 from lidiag.watch import Silent
 from tests.probes.toy import toy_bench
 
@@ -118,3 +119,23 @@ def test_what_a_person_can_mend_breaks_a_probe_without_a_traceback(bench, caplog
     broken, fine = measure([Scores(raises=FullError), Scores(Mean())], bench, Silent())
     assert (broken.status, broken.reason, fine.status) == ("broken", "on purpose Free space.", "passed")
     assert "Traceback" not in caplog.text
+
+
+def test_a_block_is_forgotten_before_the_next_is_made(bench, monkeypatch):
+    # A probe holds its block until it is given another one: two blocks of states would need room together.
+    made = []
+
+    def blocks(*arguments, **options):
+        for block in similarity_pass(*arguments, **options):
+            made.append(block)
+            yield block
+            assert not block.whole.totals
+            assert not block.whole.states
+
+    monkeypatch.setattr(battery, "similarity_pass", blocks)
+    whole = measure([Scores()], bench, Silent())[0].findings
+    assert len(made) == 1
+    # 16 scores, with room for 4 and half as many more: three blocks.
+    parts = measure([Scores()], dataclasses.replace(bench, tiling=Tiling(floats=4)), Silent())[0].findings
+    assert len(made) == 1 + 3
+    assert parts.measurements[0].value == whole.measurements[0].value
