@@ -125,7 +125,7 @@ def _take(
 
 
 @strictly_compiled
-def least(tokens: Tokens, bounds: Doubles, left: int, wanted: Floats, threshold: Floats) -> None:
+def thresholds(tokens: Tokens, bounds: Doubles, left: int, wanted: Floats, threshold: Floats) -> None:
     """Write the least that `multiply` says of similarities that come up to those `wanted`, for the strip of tokens that begins with `left`.
 
     A coarse similarity, without the token's level, is off by at most the sum of four products: of numbers of the row and the token
@@ -163,7 +163,8 @@ def candidates(
 
 @strictly_compiled
 def _reach(
-    block: Floats, best: Integers, begin: int, end: int, documents: Floats, tokens: Tokens, bounds: Doubles, start: int, left: int, maximum: Floats, position: Indices, threshold: Floats,
+    block: Floats, best: Integers, begin: int, end: int, documents: Floats, tokens: Tokens, bounds: Doubles,
+    start: int, left: int, maximum: Floats, position: Indices, threshold: Floats,
     reached: Indices, reaching: NDArray[np.uint64], rows: Indices, columns: Indices, products: Floats,
 ) -> int:  # fmt: skip
     """Bring the maxima of a strip of query tokens from the rows before `begin` to those before `end`.
@@ -175,7 +176,7 @@ def _reach(
     for t in range(width):
         rows[t], columns[t] = best[t], left + t
     _take(documents, rows, tokens.vectors, columns, width, products, start, maximum, position)
-    least(tokens, bounds, left, maximum, threshold)
+    thresholds(tokens, bounds, left, maximum, threshold)
     n = candidates(block, begin, end, left, threshold, best, reached, reaching, rows, columns)
     _take(documents, rows, tokens.vectors, columns, n, products, start, maximum, position)
     return width + n

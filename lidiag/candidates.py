@@ -20,6 +20,7 @@ from lidiag.coarse_kernels import DEEP, LANES, MIDDLE, UP, Tokens, rounded
 from lidiag.layout import Part
 
 _SAMPLE = 2**14  # vectors whose mean is taken: any centre will do
+WIDE = 192  # of fewer tokens the whole product takes less time, as every vector is rounded first
 SHARE = 1 / 16  # of similarities that are candidates: with more of them the product in fp32 is faster
 
 

@@ -84,7 +84,7 @@ def rounded(vectors: Floats, centre: Floats, other: Floats, integers: Bytes, sum
 
 @strictly_kept_on_disk
 def bound(norms: Doubles, dim: int, of_rows: Floats, row_bounds: Doubles) -> None:
-    """Write the bounds of the rows, as `pool` takes them, the last two of `of_rows` and `row_bounds`; from norms of `rounded`.
+    """Write the bounds of the rows, the last two of `of_rows` and `row_bounds`, from norms of `rounded`.
 
     By Cauchy and Schwarz, with the usual bound n u of n additions in fp32 (Higham, Accuracy and Stability of Numerical
     Algorithms, 2002, section 3.1), a coarse similarity is off by rounding of the token times the row, by the token times rounding of

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag import kernels
-from lidiag.candidates import Candidates, centre, prepare, worthwhile
+from lidiag.candidates import WIDE, Candidates, centre, prepare, worthwhile
 from lidiag.coarse_kernels import Tokens
 from lidiag.layout import Layout, Part
 from lidiag.multivector import MultiVectors, blocks
@@ -35,9 +35,8 @@ _SIMILARITIES, _ROWS, _SHARES = 2**19, 2**13, 8
 # Fewer similarities are computed sooner than a way is chosen.
 MANY = 2**24
 
-# For the whole product takes less time than a search for candidates where a document has fewer numbers than this, as its best vector is
-# computed twice, or where there are fewer tokens, as every vector is rounded first.
-LONG, WIDE = 2**12, 192
+# Of documents with fewer numbers the whole product takes less time than a search for candidates, as the best vector is computed twice.
+LONG = 2**12
 
 
 class FusedPass:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lidiag.bench import Bench
-from lidiag.candidates import SHARE, centre, prepare, worthwhile
+from lidiag.candidates import SHARE, WIDE, centre, prepare, worthwhile
 from lidiag.errors import LidiagError
 from lidiag.multivector import MultiVectors
 from lidiag.resident import in_parts
@@ -25,7 +25,6 @@ _QUERY_TOKENS, _DOCUMENT_TOKENS, _BLOCKS_AT_A_TIME = 1024, 1024, 16
 _DOCUMENT_TOKENS_ELSEWHERE = 262_144
 _LEAST = 16  # a product of fewer rows or columns adds up in another order: the division into blocks would change bytes
 _COLUMNS = 256
-_WIDE = 192  # of fewer tokens a product of all takes less time than a search for candidates
 _MOST = 64  # times the wanted number may be computed one by one before a product of all takes less time, as nothing is known at first
 _ROOM = 2  # times the wanted number of candidates is kept before the least of them are dropped
 
@@ -66,7 +65,7 @@ def first_look(bench: Bench, count: int) -> Iterator[Nearest]:
             "Take fewer documents: --limit.",
         )
     here = torch.device(bench.device).type == "cpu"
-    search = here and len(bench.queries.vectors) >= _WIDE and worthwhile(bench.queries.dim)
+    search = here and len(bench.queries.vectors) >= WIDE and worthwhile(bench.queries.dim)
     mu = centre(bench.documents.vectors) if search else None
 
     def look(block: range) -> list[Nearest]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidiag.candidate_kernels import GROUP, LONG, ROOM, candidates, dots, largest_bounds
-from lidiag.candidate_kernels import least as least_of
+from lidiag.candidate_kernels import GROUP, LONG, ROOM, candidates, dots, largest_bounds, thresholds
 from lidiag.coarse_kernels import LANES as STRIP
 from lidiag.coarse_kernels import Tokens, multiply, prepared
 from lidiag.kernels import Floats, Indices, strictly_compiled, strictly_kept_on_disk
@@ -78,7 +77,7 @@ def search(  # noqa: PLR0913, PLR0917
         for strip in range(len(tokens.packed)):
             left = strip * STRIP
             multiply(tokens.packed, strip, tokens.constants, integers, sums, of_rows, begin, end, block, unused)  # pyright: ignore[reportCallIssue]
-            least_of(tokens, off, left, best, threshold)
+            thresholds(tokens, off, left, best, threshold)
             n = candidates(block, begin, end, left, threshold, nothing, reached, reaching, rows, columns)
             rows[n : n + GROUP], columns[n : n + GROUP] = 0, 0
             dots(documents, rows, tokens.vectors, columns, n, products)

@@ -149,9 +149,17 @@ def test_it_gives_up_where_all_vectors_lie_close_together(monkeypatch):
     assert_same_bits(one, other)
 
 
-def test_other_poolings_go_by_fp32(monkeypatch):
-    monkeypatch.setattr(fused, "MANY", 0)
-    monkeypatch.setattr(candidates.Candidates, "pool", lambda *_: pytest.fail("candidates were searched for"))
+def test_candidates_serve_maxsim_alone(monkeypatch):
+    searched = []
+    for name in ("MANY", "LONG", "WIDE"):
+        monkeypatch.setattr(fused, name, 0)
+    monkeypatch.setattr(candidates.Candidates, "pool", lambda *_: searched.append(1))  # and nothing is done, so that fp32 is
     monkeypatch.setattr(fused, "worthwhile", lambda _: True)
     items = MultiVectors.pack([torch.eye(16)])
-    list(similarity_pass(items, items, Needs((MaxSim(), TopK(4)))))
+    (block,) = similarity_pass(items, items, Needs((MaxSim(),)))
+    assert searched
+    assert block.scores(MaxSim()).item() == 16
+    searched.clear()
+    (block,) = similarity_pass(items, items, Needs((MaxSim(), TopK(4))))
+    assert not searched
+    assert block.scores(TopK(4)).item() == 4  # of each token one similarity of 1 among four

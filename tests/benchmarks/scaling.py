@@ -3,7 +3,8 @@
     python tests/benchmarks/scaling.py --documents 1000 10000 100000 1000000
 
 Every size has a process of its own, in which one step after another is timed on the same bench: the vectors are mapped from a file,
-as a run has them. Times are the processor's, of all threads: what else the machine does counts less than in the clock's. The exponent is the
+as a run has them. Times are the processor's, of all threads: what else the machine does counts less than in the clock's, and of
+some rounds the least counts. The exponent is the
 least-squares slope of log time on log documents, once over all sizes and once over the two largest, where what does not grow weighs
 least; the larger of the two is judged. A block's scores and states have bounded room, so that a block of a large collection holds fewer
 queries, and narrow blocks take longer per query: what of the exponent is owed to that is seen where the second largest collection

@@ -35,7 +35,7 @@ def test_the_first_look_is_exact_and_leaves_relevant_documents_out(monkeypatch, 
     monkeypatch.setattr(_nearest, "_DOCUMENT_TOKENS", 64)  # many parts, which cut documents in two
     monkeypatch.setattr(_nearest, "_COLUMNS", columns)
     monkeypatch.setattr(_nearest, "_MOST", most)
-    monkeypatch.setattr(_nearest, "_WIDE", 0)
+    monkeypatch.setattr(_nearest, "WIDE", 0)
     monkeypatch.setattr(_nearest, "_QUERY_TOKENS", 10)
     monkeypatch.setattr(_nearest, "_ROOM", 2)
     bench = random_bench(2, values=values, dim=dim)
