@@ -87,6 +87,7 @@ def test_a_search_for_candidates_finds_the_same_to_the_bit(kind):
         (0, "ssss"),  # nothing is above what is known: done all the same
         (64, "ssss"),  # as many as a part of 64 vectors adds for 16 tokens, 64 * 16 / 16
         (128, "sskk"),  # 2 * 3 * 16 = 96 at first, of which each part takes 64 more than it adds
+        (159, "sskk"),  # 1 is left after the first part
         (160, "skkk"),  # and here 96: nothing is left, and nothing is not enough
         (-1, "sksksksk"),  # what might overflow is left to the product, part by part
     ],
